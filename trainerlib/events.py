@@ -1,0 +1,469 @@
+"""The facts trainerlib records, and how each is written to and read from the log.
+
+Every event is a frozen struct with an explicit wire name and schema version; both are stored beside the JSON, never
+inside it. A new field has a default. A changed meaning is a new version, with an upcast from the one before.
+
+Inside a conversation events name a message by its *number*: the version its recording event has in that stream. The
+log-wide `id` of a message is the position of that event.
+
+>>> wire_name, schema_version, data = CODEC.encode(FeedbackGiven(message=3, by="telegram:7", rating=-1))
+>>> wire_name, schema_version, data
+('feedback.given', 1, b'{"message":3,"by":"telegram:7","rating":-1}')
+>>> CODEC.decode(wire_name, schema_version, data)
+FeedbackGiven(message=3, by='telegram:7', rating=-1, text='', reason='')
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from trainerlib.errors import InvalidEventError, UnknownEventError
+
+Role = Literal["system", "user", "assistant", "tool"]
+"""Who speaks: the four roles every chat format knows."""
+
+AttachmentKind = Literal["voice", "audio", "video", "photo", "document", "sticker", "other"]
+
+JsonObject = dict[str, Any]
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Base of every event. `wire_name` and `schema_version` identify it in the log, whatever the class is called."""
+
+    wire_name: ClassVar[str]
+    schema_version: ClassVar[int] = 1
+
+
+class Attachment(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A part of a message that is not typed text.
+
+    Attributes:
+        kind: what it is.
+        file: path inside the workspace's `files/`, or the path an export names; empty when the file was not included.
+        name: file name as the sender saw it.
+        media_type: MIME type, `audio/ogg`.
+        size: bytes.
+        duration: seconds.
+        text: transcript of speech or text extracted from a document, when known at recording time.
+    """
+
+    kind: AttachmentKind
+    file: str = ""
+    name: str = ""
+    media_type: str = ""
+    size: int | None = None
+    duration: float | None = None
+    text: str = ""
+
+
+# --- conversation stream ---------------------------------------------------------------------------------------------
+
+
+class ConversationStarted(Event, frozen=True):
+    """First event of a conversation.
+
+    Attributes:
+        platform: `telegram`, `discord`, `terminal`, or the format it was imported from.
+        title: name of the chat, when it has one.
+        tags: the operator's own labels.
+        source: sha256 of the imported file it comes from; empty for a live conversation.
+    """
+
+    wire_name: ClassVar[str] = "conversation.started"
+
+    platform: str = ""
+    title: str = ""
+    tags: tuple[str, ...] = ()
+    source: str = ""
+
+
+class ConversationContinued(Event, frozen=True):
+    """Another imported file adds to a conversation that is already in the log; `source` is that file's sha256."""
+
+    wire_name: ClassVar[str] = "conversation.continued"
+
+    source: str
+
+
+class ConversationTagged(Event, frozen=True):
+    """Labels were put on, or taken off, a conversation."""
+
+    wire_name: ClassVar[str] = "conversation.tagged"
+
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+class MessageRecorded(Event, frozen=True):
+    """Somebody said something. A `system` message sets the instruction from here on.
+
+    Attributes:
+        role: who speaks.
+        text: the words, exactly as they arrived.
+        author: person id, `telegram:7`.
+        name: the author's display name at that time.
+        sent_at: when the platform says it was sent; `None` means when it was recorded.
+        in_reply_to: number of the message it answers.
+        attachments: voice, documents, pictures.
+        model: the model that wrote it, for an assistant message that came from elsewhere.
+        weight: the training weight its source gave it; 0 means "not to be learned".
+    """
+
+    wire_name: ClassVar[str] = "message.recorded"
+
+    role: Role
+    text: str
+    author: str = ""
+    name: str = ""
+    sent_at: datetime | None = None
+    in_reply_to: int | None = None
+    attachments: tuple[Attachment, ...] = ()
+    model: str = ""
+    weight: int | None = None
+
+
+class MessageEdited(Event, frozen=True):
+    """The author changed a message on the platform; `text` is what it says now."""
+
+    wire_name: ClassVar[str] = "message.edited"
+
+    message: int
+    text: str
+    edited_at: datetime | None = None
+
+
+class MessageDeleted(Event, frozen=True):
+    """A message was taken down on the platform."""
+
+    wire_name: ClassVar[str] = "message.deleted"
+
+    message: int
+
+
+class TranscriptRecorded(Event, frozen=True):
+    """The words of a voice message or document became known after it was recorded.
+
+    Attributes:
+        message: number of the message.
+        attachment: index of the attachment, from 0.
+        text: the transcript.
+        engine: what produced it.
+    """
+
+    wire_name: ClassVar[str] = "transcript.recorded"
+
+    message: int
+    attachment: int
+    text: str
+    engine: str = ""
+
+
+class ReplyGenerated(Event, frozen=True):
+    """A model of ours wrote a reply; it is pending until it is delivered.
+
+    Attributes:
+        text: the reply.
+        in_reply_to: number of the message it answers.
+        model: name of the model.
+        instruction: the system text it was given.
+        context: log positions of the messages and corrections it was shown.
+        parameters: sampling parameters.
+        usage: token counts by name.
+        latency: seconds from request to last token.
+        cost: US dollars.
+    """
+
+    wire_name: ClassVar[str] = "reply.generated"
+
+    text: str
+    in_reply_to: int | None = None
+    model: str = ""
+    instruction: str = ""
+    context: tuple[int, ...] = ()
+    parameters: JsonObject = msgspec.field(default_factory=dict)
+    usage: dict[str, int] = msgspec.field(default_factory=dict)
+    latency: float | None = None
+    cost: float | None = None
+
+
+class ReplyDelivered(Event, frozen=True):
+    """The platform accepted a reply; `platform_ids` are its messages there."""
+
+    wire_name: ClassVar[str] = "reply.delivered"
+
+    message: int
+    platform_ids: tuple[str, ...] = ()
+
+
+class ReplyFailed(Event, frozen=True):
+    """No reply to `message` could be generated or sent; `error` says why, without secrets."""
+
+    wire_name: ClassVar[str] = "reply.failed"
+
+    message: int
+    error: str
+
+
+class Corrected(Event, frozen=True):
+    """Somebody says what a reply should have been. Every corrector's answer is kept.
+
+    Attributes:
+        message: number of the reply.
+        text: what it should have said.
+        by: person id of the corrector.
+        note: why, in their words.
+    """
+
+    wire_name: ClassVar[str] = "reply.corrected"
+
+    message: int
+    text: str
+    by: str
+    note: str = ""
+
+
+class CorrectionWithdrawn(Event, frozen=True):
+    """A correction no longer holds; `correction` is the version of the event that gave it."""
+
+    wire_name: ClassVar[str] = "correction.withdrawn"
+
+    correction: int
+    by: str = ""
+
+
+class FeedbackGiven(Event, frozen=True):
+    """Somebody rated a reply or said something about it.
+
+    Attributes:
+        message: number of the reply.
+        by: person id of the rater.
+        rating: -5 to 5, positive is good; `None` for words alone.
+        text: what they said.
+        reason: a short code such as `wrong-fact`, `tone`, `language`, `too-long`, `unsafe`.
+    """
+
+    wire_name: ClassVar[str] = "feedback.given"
+
+    message: int
+    by: str
+    rating: int | None = None
+    text: str = ""
+    reason: str = ""
+
+
+class FeedbackWithdrawn(Event, frozen=True):
+    """A rating was taken back; `feedback` is the version of the event that gave it."""
+
+    wire_name: ClassVar[str] = "feedback.withdrawn"
+
+    feedback: int
+    by: str = ""
+
+
+# --- dataset stream --------------------------------------------------------------------------------------------------
+
+
+class DatasetBuilt(Event, frozen=True):
+    """A dataset was built; recipe and position reproduce it to the byte.
+
+    Attributes:
+        name: name of the dataset.
+        dataset_version: 1, 2, 3 ... within the name.
+        recipe: the recipe, as its JSON object.
+        position: the last log position it takes into account.
+        candidates: replies considered.
+        examples: examples made.
+        excluded: candidates left out, by reason.
+        splits: examples in each split.
+        sha256: hex digest of each file, by file name.
+    """
+
+    wire_name: ClassVar[str] = "dataset.built"
+
+    name: str
+    dataset_version: int
+    recipe: JsonObject
+    position: int
+    candidates: int
+    examples: int
+    excluded: dict[str, int]
+    splits: dict[str, int]
+    sha256: dict[str, str]
+
+
+# --- import stream ---------------------------------------------------------------------------------------------------
+
+
+class Imported(Event, frozen=True):
+    """A file was imported to its end. The counts describe the file, so a resumed import records the same event.
+
+    Attributes:
+        file: the file's name, without its directory.
+        sha256: hex digest of its bytes.
+        format: the format it was read as.
+        assistant: who was taken for the assistant.
+        basis: on what grounds its content may be used for training, in the operator's words; empty when not stated.
+        conversations: conversations in the file.
+        messages: messages in the file.
+        corrections: corrections in the file.
+        feedback: ratings in the file.
+        bad_lines: lines that were reported as bad.
+    """
+
+    wire_name: ClassVar[str] = "file.imported"
+
+    file: str
+    sha256: str
+    format: str
+    assistant: str = ""
+    basis: str = ""
+    conversations: int = 0
+    messages: int = 0
+    corrections: int = 0
+    feedback: int = 0
+    bad_lines: int = 0
+
+
+EVENTS: tuple[type[Event], ...] = (
+    ConversationStarted,
+    ConversationContinued,
+    ConversationTagged,
+    MessageRecorded,
+    MessageEdited,
+    MessageDeleted,
+    TranscriptRecorded,
+    ReplyGenerated,
+    ReplyDelivered,
+    ReplyFailed,
+    Corrected,
+    CorrectionWithdrawn,
+    FeedbackGiven,
+    FeedbackWithdrawn,
+    DatasetBuilt,
+    Imported,
+)
+
+Upcast = Callable[[JsonObject], JsonObject]
+"""Turns the JSON object of one schema version into that of the next."""
+
+
+class Codec:
+    """Writes events as JSON and reads them back, older versions included.
+
+    Args:
+        events: the event classes, each with its own wire name.
+        upcasts: for each `(wire_name, version)` that is no longer current, the step to `version + 1`.
+
+    >>> class Renamed(Event, frozen=True):
+    ...     wire_name = "thing.renamed"
+    ...     schema_version = 2
+    ...     title: str
+    >>> codec = Codec([Renamed], {("thing.renamed", 1): lambda old: {"title": old["name"]}})
+    >>> codec.decode("thing.renamed", 1, b'{"name":"x"}')
+    Renamed(title='x')
+    """
+
+    def __init__(self, events: Iterable[type[Event]], upcasts: Mapping[tuple[str, int], Upcast] | None = None) -> None:
+        self._encode = msgspec.json.Encoder().encode
+        self._classes = {event.wire_name: event for event in events}
+        self._upcasts = dict(upcasts or {})
+        self.decoders: dict[tuple[str, int], Callable[[bytes], Event]] = {
+            (event.wire_name, event.schema_version): msgspec.json.Decoder(event).decode
+            for event in self._classes.values()
+        }
+
+    def encode(self, event: Event) -> tuple[str, int, bytes]:
+        """`(wire name, schema version, UTF-8 JSON)` of an event.
+
+        Raises:
+            InvalidEventError: it holds something JSON cannot, such as a lone surrogate.
+            UnknownEventError: it is not one of this codec's events.
+        """
+        return event.wire_name, event.schema_version, self.encode_data(event)
+
+    def encode_data(self, event: Event) -> bytes:
+        """The JSON of `encode` alone; raises as it does."""
+        if self._classes.get(event.wire_name) is not type(event):
+            raise UnknownEventError(f"{type(event).__name__} is not an event of this log")
+        try:
+            return self._encode(event)
+        except (TypeError, ValueError) as error:
+            raise InvalidEventError(f"{event.wire_name} cannot be written as JSON: {error}") from error
+
+    def decode(self, wire_name: str, version: int, data: bytes) -> Event:
+        """The event that was written as `data`; an older version is brought up to date one step at a time.
+
+        Raises:
+            UnknownEventError: the name or version was written by a newer trainerlib.
+            InvalidEventError: `data` is not what the event's schema says.
+        """
+        try:
+            decoder = self.decoders.get((wire_name, version))
+            if decoder is not None:
+                return decoder(data)
+            return self._decode_old(wire_name, version, data)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise InvalidEventError(f"{wire_name} version {version} does not decode: {error}") from error
+
+    def _decode_old(self, wire_name: str, version: int, data: bytes) -> Event:
+        cls = self._classes.get(wire_name)
+        if cls is None or version > cls.schema_version:
+            raise UnknownEventError(f"{wire_name} version {version} is not known here; upgrade trainerlib")
+        fields = msgspec.json.decode(data, type=JsonObject)
+        for step in range(version, cls.schema_version):
+            upcast = self._upcasts.get((wire_name, step))
+            if upcast is None:
+                raise UnknownEventError(f"{wire_name} version {step} has no upcast")
+            fields = upcast(fields)
+        return msgspec.convert(fields, cls)
+
+
+CODEC = Codec(EVENTS)
+"""Reads and writes every event above."""
+
+
+class RecordedEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event with its place in the log.
+
+    Attributes:
+        position: 1, 2, 3 ... in the whole log.
+        stream: name of its stream, `conversation/telegram:42`.
+        version: 1, 2, 3 ... in its stream.
+        event: the fact.
+        recorded_us: when it was recorded, microseconds since 1970-01-01 UTC.
+        key: its natural key, if it has one.
+    """
+
+    position: int
+    stream: str
+    version: int
+    event: Event
+    recorded_us: int
+    key: str | None = None
+
+    @property
+    def recorded_at(self) -> datetime:
+        """When it was recorded, UTC."""
+        return from_microseconds(self.recorded_us)
+
+
+def from_microseconds(microseconds: int) -> datetime:
+    """The UTC time of a count of microseconds since 1970.
+
+    >>> from_microseconds(1_772_352_000_000_000).isoformat()
+    '2026-03-01T08:00:00+00:00'
+    """
+    return datetime.fromtimestamp(microseconds // 1_000_000, UTC).replace(microsecond=microseconds % 1_000_000)
+
+
+def conversation_stream(conversation: str) -> str:
+    """Name of a conversation's stream.
+
+    >>> conversation_stream("telegram:42")
+    'conversation/telegram:42'
+    """
+    return f"conversation/{conversation}"

@@ -1,0 +1,237 @@
+"""The SQLite file: opening it, creating and upgrading its schema, write transactions, and what its failures mean."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import PoolProxiedConnection
+
+from trainerlib.errors import (
+    BusyError,
+    CorruptError,
+    DiskFullError,
+    NewerDatabaseError,
+    NotADatabaseError,
+    NotFoundError,
+    ReadOnlyError,
+    StoreError,
+)
+from trainerlib.store import tables
+
+Synchronous = Literal["FULL", "NORMAL", "OFF"]
+
+_FAILURES: dict[int, tuple[type[StoreError], str]] = {
+    sqlite3.SQLITE_FULL: (DiskFullError, "the disk is full; nothing was recorded"),
+    sqlite3.SQLITE_READONLY: (ReadOnlyError, "the database cannot be written"),
+    sqlite3.SQLITE_PERM: (ReadOnlyError, "access to the database is denied"),
+    sqlite3.SQLITE_CANTOPEN: (ReadOnlyError, "the database or its directory cannot be opened for writing"),
+    sqlite3.SQLITE_BUSY: (BusyError, "another process held the write lock for too long"),
+    sqlite3.SQLITE_LOCKED: (BusyError, "another connection holds a lock on the table"),
+    sqlite3.SQLITE_CORRUPT: (CorruptError, "the database is damaged; restore a backup"),
+    sqlite3.SQLITE_NOTADB: (NotADatabaseError, "the file is not a trainerlib database"),
+    sqlite3.SQLITE_IOERR: (StoreError, "the disk failed or refused to grow the file; nothing was recorded"),
+}
+
+
+def translated(error: BaseException, path: Path) -> StoreError:
+    """The typed error a driver error means; the only place driver errors are interpreted."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(original, "sqlite_errorcode", None)
+    if code is None:
+        return StoreError(f"{path}: {original}")
+    kind, meaning = _FAILURES.get(code & 0xFF, (StoreError, str(original)))
+    return kind(f"{path}: {meaning}")
+
+
+def migrations_directory() -> Path:
+    """Where the migrations lie: inside an installed trainerlib, beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "migrations"
+    return inside if inside.is_dir() else package.parent / "migrations"
+
+
+class Database:
+    """One SQLite file with one writing connection and a reading connection for each thread.
+
+    Args:
+        path: the file; it is created when missing, unless `read_only`.
+        read_only: never write, and refuse a file that does not exist.
+        synchronous: `FULL` survives a power cut after every commit; `NORMAL` survives a killed process.
+        busy_timeout: seconds to wait for another process's write.
+
+    Raises:
+        NotFoundError: the directory is missing, or the file is and `read_only`.
+        NotADatabaseError: the file is something else.
+        NewerDatabaseError: a newer trainerlib wrote it.
+        ReadOnlyError: it cannot be written.
+    """
+
+    def __init__(
+        self, path: Path, *, read_only: bool = False, synchronous: Synchronous = "FULL", busy_timeout: float = 30.0
+    ) -> None:
+        self.path = path
+        self.read_only = read_only
+        self.lock = threading.Lock()
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        if not path.parent.is_dir():
+            raise NotFoundError(f"{path.parent}: no such directory")
+        if read_only and not path.is_file():
+            raise NotFoundError(f"{path}: no such database")
+        if path.exists() and not path.is_file():
+            raise NotADatabaseError(f"{path}: not a file")
+        self._engine = self._make_engine(synchronous, busy_timeout)
+        try:
+            self._prepare()
+            self._writer = self._engine.raw_connection()
+        except (sqlite3.Error, DBAPIError) as error:
+            self.close()
+            raise translated(error, path) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _make_engine(self, synchronous: Synchronous, busy_timeout: float) -> Engine:
+        mode = "ro" if self.read_only else "rwc"
+        engine = create_engine(
+            f"sqlite:///file:{self.path.absolute().as_uri()[7:]}?mode={mode}&uri=true",
+            connect_args={"check_same_thread": False, "isolation_level": None, "timeout": busy_timeout},
+        )
+
+        @event.listens_for(engine, "connect")
+        def configure(connection: sqlite3.Connection, _record: Any) -> None:
+            self._connections.append(connection)
+            connection.execute(f"PRAGMA synchronous = {synchronous}")
+
+        return engine
+
+    def _prepare(self) -> None:
+        """Make the schema, upgrade it, or refuse the file before anything in it is changed."""
+        with self._engine.connect() as connection:
+            scalar: Callable[[str], Any] = lambda sql: connection.exec_driver_sql(sql).scalar()  # noqa: E731 - three uses, all here
+            has_tables = scalar("SELECT count(*) FROM sqlite_schema")
+            if has_tables:
+                if scalar("PRAGMA application_id") != tables.APPLICATION_ID:
+                    raise NotADatabaseError(f"{self.path}: an SQLite file, but not trainerlib's")
+                if scalar("SELECT version_num FROM alembic_version") == tables.SCHEMA_REVISION:
+                    return
+            if self.read_only:
+                raise ReadOnlyError(f"{self.path}: needs an upgrade first; open it once for writing")
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                self._upgrade(connection)
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    def _upgrade(self, connection: Any) -> None:
+        """Run the missing migrations inside the open write transaction."""
+        from alembic import command
+        from alembic.config import Config
+        from alembic.script import ScriptDirectory
+
+        config = Config()
+        config.set_main_option("script_location", str(migrations_directory()).replace("%", "%%"))
+        config.attributes["connection"] = connection
+        tables_now = connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar()
+        if tables_now:
+            revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+            known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+            if revision not in known:
+                raise NewerDatabaseError(
+                    f"{self.path}: written by a newer trainerlib (schema {revision}); upgrade trainerlib to open it"
+                )
+        command.upgrade(config, tables.SCHEMA_REVISION)
+        if not tables_now:
+            connection.exec_driver_sql(f"PRAGMA application_id = {tables.APPLICATION_ID}")
+            connection.exec_driver_sql(tables.INSERT_LOG, (uuid.uuid4().hex, time.time_ns() // 1000))
+
+    def reader(self) -> sqlite3.Connection:
+        """This thread's reading connection."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            try:
+                proxied = self._engine.raw_connection()
+            except (sqlite3.Error, DBAPIError) as error:
+                raise translated(error, self.path) from error
+            # The proxy goes back to the pool when the thread ends and its locals are collected.
+            self._local.proxied = proxied
+            connection = _driver(proxied)
+            self._local.connection = connection
+        return connection
+
+    def query(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
+        """All rows of a read."""
+        try:
+            return self.reader().execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Hold the write lock, of this process and then of the file; commit at the end, undo everything on an error."""
+        with self.lock, self.locked_transaction() as connection:
+            yield connection
+
+    @contextmanager
+    def locked_transaction(self) -> Iterator[sqlite3.Connection]:
+        """A write transaction for a caller that holds `lock` already."""
+        connection = _driver(self._writer)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                # SQLite has already rolled back after some failures, a full disk among them.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+
+    @contextmanager
+    def bulk(self) -> Iterator[None]:
+        """Larger cache and rarer checkpoints while a lot is written."""
+        connection = _driver(self._writer)
+        connection.execute("PRAGMA cache_size = -65536")
+        connection.execute("PRAGMA wal_autocheckpoint = 8000")
+        try:
+            yield
+        finally:
+            connection.execute("PRAGMA wal_autocheckpoint = 1000")
+            connection.execute("PRAGMA cache_size = -2000")
+
+    def backup(self, target: Path) -> None:
+        """Copy the database, as of one moment, into a new file."""
+        try:
+            destination = sqlite3.connect(target)
+            try:
+                self.reader().backup(destination)
+            finally:
+                destination.close()
+        except sqlite3.Error as error:
+            raise translated(error, target) from error
+
+    def close(self) -> None:
+        """Close every connection; SQLite folds the write-ahead log into the file."""
+        self._engine.dispose()
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+
+
+def _driver(proxied: PoolProxiedConnection) -> sqlite3.Connection:
+    connection: Any = proxied.driver_connection
+    return connection  # type: ignore[no-any-return]

@@ -1,0 +1,718 @@
+"""The event store: append facts to streams, read them back in order.
+
+A writer takes the lock of the process, then that of the file, and commits everything that waits: whoever gets the
+lock first writes for all (group commit), so one caller pays no hand-over and many callers share one flush to the disk.
+Asynchronous callers hand their appends to a thread that does the same.
+
+>>> store = EventStore(tmp / "log.db")
+>>> [first] = store.append("conversation/a", [MessageRecorded("user", "When are you open?")])
+>>> first.position, first.version
+(1, 1)
+>>> store.append("conversation/a", [MessageRecorded("user", "Hello?")], expected_version=0)
+Traceback (most recent call last):
+trainerlib.errors.VersionConflictError: stream conversation/a is at version 1, not at 0: somebody else wrote first
+>>> [event.event.text for event in store.read("conversation/a")]
+['When are you open?']
+>>> store.close()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count, groupby, repeat
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from trainerlib.errors import (
+    InvalidEventError,
+    KeyConflictError,
+    LogMismatchError,
+    StoreError,
+    TrainerlibError,
+    VersionConflictError,
+)
+from trainerlib.events import CODEC, Codec, Event, RecordedEvent
+from trainerlib.store import projections, tables
+from trainerlib.store.database import Database, Synchronous
+
+PAGE = 1_000
+"""Rows a read fetches at once: no cursor stays open, so readers never hold back a checkpoint."""
+
+_GROUP = 512
+"""Most waiting appends one commit takes."""
+
+_QUEUE = 4_096
+"""Most appends that asynchronous callers of one event loop may have waiting."""
+
+_REMEMBERED = 50_000
+"""Most stream names kept in memory for each direction."""
+
+_LAST = 2**63 - 1
+
+
+class Append(msgspec.Struct, frozen=True, gc=False):
+    """Events for one stream.
+
+    Attributes:
+        stream: name of the stream.
+        events: what happened, in order.
+        keys: a natural key, or `None`, for each event; empty when none has one.
+        expected_version: the version the stream must be at, 0 for "it does not exist"; `None` for any.
+    """
+
+    stream: str
+    events: Sequence[Event]
+    keys: Sequence[str | None] = ()
+    expected_version: int | None = None
+
+
+class _Encoded(msgspec.Struct, frozen=True, gc=False):
+    """An append with its events as JSON. Parallel lists: a tuple an event would keep the garbage collector busy."""
+
+    stream: str
+    events: Sequence[Event]
+    data: list[bytes]
+    keys: Sequence[str | None] | None
+    expected_version: int | None
+
+
+class _Request:
+    """Appends that are recorded together or not at all, and what became of them."""
+
+    __slots__ = ("appends", "done", "error", "future", "keys", "loop", "result")
+
+    def __init__(self, appends: list[_Encoded]) -> None:
+        self.appends = appends
+        self.keys = [key for append in appends if append.keys for key in append.keys if key is not None]
+        self.done = False
+        self.error: BaseException | None = None
+        self.result: list[RecordedEvent] = []
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.future: asyncio.Future[list[RecordedEvent]] | None = None
+
+    def outcome(self) -> list[RecordedEvent]:
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class EventStore:
+    """An append-only log of events in one SQLite file.
+
+    Safe for any number of threads, event loops and processes. Reading never waits for writing.
+
+    Args:
+        path: the file; created with its schema when missing.
+        read_only: refuse to create or write.
+        synchronous: `FULL` (default) survives a power cut once an append returned, `NORMAL` a killed process.
+        busy_timeout: seconds to wait while another process writes.
+        codec: how events are written; the default knows all of trainerlib's.
+
+    Raises:
+        StoreError: one of its subclasses says what is wrong with the file.
+        NotFoundError: the directory does not exist.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        read_only: bool = False,
+        synchronous: Synchronous = "FULL",
+        busy_timeout: float = 30.0,
+        codec: Codec = CODEC,
+    ) -> None:
+        self._codec = codec
+        self._database = Database(
+            Path(path), read_only=read_only, synchronous=synchronous, busy_timeout=busy_timeout
+        )
+        self._waiting: deque[_Request] = deque()
+        self._stream_ids: dict[str, int] = {}
+        self._stream_names: dict[int, str] = {}
+        self._wake = threading.Event()
+        self._writer: threading.Thread | None = None
+        self._gates: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
+        self._closed = False
+        try:
+            self.log_id: str = self._database.query(tables.SELECT_LOG_ID)[0][0]
+            if self.checkpoint(projections.NAME) > self.position:
+                raise LogMismatchError(f"{path}: a projection is ahead of the log; run `trainerlib rebuild`")
+        except BaseException:
+            self._database.close()
+            raise
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def append(
+        self,
+        stream: str,
+        events: Sequence[Event],
+        *,
+        keys: Sequence[str | None] = (),
+        expected_version: int | None = None,
+    ) -> list[RecordedEvent]:
+        """Record events at the end of a stream, durably, all or none.
+
+        An event whose key is already in the log with the same content is not recorded again: its first record is
+        returned in its place, so a retry after a lost answer is harmless, `expected_version` included.
+
+        Args:
+            stream: name of the stream; it begins with its first event.
+            events: what happened, in order.
+            keys: a natural key, or `None`, for each event.
+            expected_version: refuse unless the stream is at this version; 0 means "does not exist".
+
+        Returns:
+            The events with their places in the log, in the order given.
+
+        Raises:
+            VersionConflictError: the stream is at another version.
+            KeyConflictError: a key is taken by other content.
+            InvalidEventError: an event cannot be written as JSON.
+            StoreError: the file cannot be written; nothing was recorded.
+        """
+        return self._submit(self._request((Append(stream, events, keys, expected_version),)))
+
+    def append_batch(self, appends: Iterable[Append]) -> list[RecordedEvent]:
+        """Record many appends in one transaction, all or none: what an import does, thousands of events at a time.
+
+        Args:
+            appends: what to record; several may name the same stream.
+
+        Returns:
+            The events with their places in the log, in the order given.
+
+        Raises:
+            As `append`.
+        """
+        return self._submit(self._request(appends))
+
+    async def append_async(
+        self,
+        stream: str,
+        events: Sequence[Event],
+        *,
+        keys: Sequence[str | None] = (),
+        expected_version: int | None = None,
+    ) -> list[RecordedEvent]:
+        """`append` for a coroutine: the event loop never waits for the disk, and concurrent callers share commits."""
+        request = self._request((Append(stream, events, keys, expected_version),))
+        loop = asyncio.get_running_loop()
+        gate = self._gates.get(loop)
+        if gate is None:
+            self._gates = {known: gate for known, gate in self._gates.items() if not known.is_closed()}
+            gate = self._gates[loop] = asyncio.Semaphore(_QUEUE)
+        async with gate:
+            request.loop, request.future = loop, loop.create_future()
+            self._waiting.append(request)
+            if self._writer is None:
+                self._start_writer()
+            self._wake.set()
+            return await request.future
+
+    def _request(self, appends: Iterable[Append]) -> _Request:
+        encode = self._codec.encode_data
+        encoded = []
+        for stream, events, keys, expected in map(msgspec.structs.astuple, appends):
+            if not stream:
+                raise InvalidEventError("a stream has a name")
+            if keys and len(keys) != len(events):
+                raise InvalidEventError(f"{len(events)} events but {len(keys)} keys")
+            encoded.append(_Encoded(stream, events, [encode(event) for event in events], keys or None, expected))
+        return _Request(encoded)
+
+    def _submit(self, request: _Request) -> list[RecordedEvent]:
+        self._waiting.append(request)
+        with self._database.lock:
+            if not request.done:
+                self._commit_waiting(request)
+        return request.outcome()
+
+    def _commit_waiting(self, own: _Request | None = None) -> None:
+        """Commit a group of waiting requests; the caller holds the lock. `own` is always in the group."""
+        group: list[_Request] = []
+        while self._waiting and len(group) < _GROUP:
+            request = self._waiting.popleft()
+            group.append(request)
+            if request is own:
+                break
+        if not group:
+            return
+        try:
+            self._commit(group)
+        except TrainerlibError as error:
+            for request in group:
+                request.error = request.error or error
+        finally:
+            _settle(group)
+        if own is not None and not own.done:
+            self._commit_waiting(own)
+
+    def _commit(self, group: list[_Request]) -> None:
+        if self._closed:
+            raise StoreError("the store is closed")
+        now = time.time_ns() // 1000
+        try:
+            with self._database.locked_transaction() as connection:
+                batch = _Batch(connection, self._stream_ids, now, self._codec)
+                for request in group:
+                    try:
+                        request.result = batch.record(request)
+                    except (VersionConflictError, KeyConflictError) as error:
+                        request.error = error
+                if batch.placed:
+                    projections.apply(connection, batch.placed)
+                    connection.execute(tables.SAVE_CHECKPOINT, (projections.NAME, batch.position))
+        except BaseException:
+            # Streams that were made in the undone transaction have no id any more.
+            self._stream_ids.clear()
+            raise
+
+    def _start_writer(self) -> None:
+        with self._database.lock:
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._write_for_others, name="trainerlib-writer", daemon=True)
+                self._writer.start()
+
+    def _write_for_others(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                with self._database.lock:
+                    self._commit_waiting()
+            if self._closed:
+                return
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    @property
+    def position(self) -> int:
+        """Position of the last event, 0 for an empty log."""
+        return int(self._database.query(tables.SELECT_HEAD)[0][0])
+
+    def version(self, stream: str) -> int:
+        """Version of a stream: how many events it has."""
+        stream_id = self._stream_id(stream)
+        return 0 if stream_id is None else int(self._database.query(tables.SELECT_STREAM_HEAD, (stream_id,))[0][0])
+
+    def read(self, stream: str, *, after: int = 0, until: int = _LAST) -> Iterator[RecordedEvent]:
+        """Events of a stream in order.
+
+        Args:
+            stream: its name; one that does not exist has no events.
+            after: skip versions up to this one.
+            until: leave out events after this log position.
+        """
+        stream_id = self._stream_id(stream)
+        if stream_id is None:
+            return
+        while True:
+            page = self._database.query(tables.SELECT_STREAM_PAGE, (stream_id, after, PAGE))
+            for recorded in self._decoded(page):
+                if recorded.position > until:
+                    return
+                yield recorded
+            if len(page) < PAGE:
+                return
+            after = page[-1][2]
+
+    def read_all(self, *, after: int = 0, until: int = _LAST) -> Iterator[RecordedEvent]:
+        """Events of the whole log in order.
+
+        Args:
+            after: skip positions up to this one.
+            until: stop after this position.
+        """
+        for page in self.pages(after=after, until=until):
+            yield from page
+
+    def pages(self, *, after: int = 0, until: int = _LAST) -> Iterator[list[RecordedEvent]]:
+        """`read_all`, a page of at most `PAGE` events at a time."""
+        while True:
+            page = self._database.query(tables.SELECT_LOG_PAGE, (after, until, PAGE))
+            if page:
+                yield self._decoded(page)
+            if len(page) < PAGE:
+                return
+            after = page[-1][0]
+
+    def read_by_stream(self, *, until: int = _LAST) -> Iterator[list[RecordedEvent]]:
+        """Every stream's events as one list, streams in the order they began: what a dataset build folds.
+
+        Args:
+            until: leave out events after this log position.
+        """
+        stream_id = version = 0
+        events: list[RecordedEvent] = []
+        while True:
+            page = self._database.query(tables.SELECT_EVENTS_BY_STREAM, (stream_id, version, until, PAGE))
+            decoded = self._decoded(page)
+            for recorded in decoded:
+                if events and recorded.version == 1:
+                    yield events
+                    events = []
+                events.append(recorded)
+            if len(page) < PAGE:
+                break
+            stream_id, version = page[-1][1], page[-1][2]
+        if events:
+            yield events
+
+    def at(self, position: int) -> RecordedEvent | None:
+        """The event at a position."""
+        rows = self._database.query(tables.SELECT_BY_POSITION, (position,))
+        return self._decoded(rows)[0] if rows else None
+
+    def by_keys(self, keys: Iterable[str]) -> dict[str, RecordedEvent]:
+        """The events that hold any of the keys, by key."""
+        rows = self._database.query(tables.SELECT_BY_KEYS, (json.dumps(list(keys)),))
+        return {recorded.key: recorded for recorded in self._decoded(rows) if recorded.key is not None}
+
+    def keys_starting(self, prefix: str) -> Iterator[str]:
+        """Every key that starts with a prefix, sorted."""
+        after, before = prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)
+        while True:
+            page = self._database.query(tables.SELECT_KEYS_PAGE, (after, before, PAGE))
+            yield from (row[0] for row in page)
+            if len(page) < PAGE:
+                return
+            after = page[-1][0]
+
+    def streams(self, prefix: str) -> list[str]:
+        """Names of the streams that start with a prefix, in the order they began."""
+        before = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+        return [name for _, name in self._database.query(tables.SELECT_STREAMS_NAMED, (prefix, before))]
+
+    def last_position(self, accept: Callable[[str], bool]) -> int:
+        """Position of the last event whose wire name is accepted, 0 for none."""
+        before = _LAST
+        while page := self._database.query(tables.SELECT_TYPES_BACKWARDS, (before, PAGE)):
+            for position, wire_name in page:
+                if accept(wire_name):
+                    return int(position)
+            before = page[-1][0]
+        return 0
+
+    def checkpoint(self, projection: str) -> int:
+        """The position up to which a projection has taken events in."""
+        rows = self._database.query(tables.SELECT_CHECKPOINT, (projection,))
+        return int(rows[0][0]) if rows else 0
+
+    @property
+    def data_version(self) -> int:
+        """A number that changes when another connection has written: the cheap question "anything new?"."""
+        return int(self._database.query("PRAGMA data_version")[0][0])
+
+    @property
+    def database(self) -> Database:
+        """The file below, for the projections of this package."""
+        return self._database
+
+    def _stream_id(self, stream: str) -> int | None:
+        known = self._stream_ids.get(stream)
+        if known is None:
+            rows = self._database.query(tables.SELECT_STREAM_ID, (stream,))
+            known = rows[0][0] if rows else None
+        return known
+
+    def _names(self, stream_ids: set[int]) -> dict[int, str]:
+        """Names of streams, remembered while they are few."""
+        names = self._stream_names
+        missing = stream_ids - names.keys()
+        if missing:
+            if len(names) > _REMEMBERED:
+                names = self._stream_names = {}
+                missing = stream_ids
+            names.update(self._database.query(tables.SELECT_STREAM_NAMES, (json.dumps(list(missing)),)))
+        return names
+
+    def _decoded(self, rows: list[Any]) -> list[RecordedEvent]:
+        names = self._names({row[1] for row in rows})
+        decoders = self._codec.decoders
+        try:
+            return [
+                RecordedEvent(position, names[stream_id], version, decoders[wire_name, schema](data), at, key)
+                for position, stream_id, version, wire_name, schema, at, key, data in rows
+            ]
+        except (KeyError, ValueError):
+            # An older schema version, or something wrong: the codec upcasts the one and names the other.
+            decode = self._codec.decode
+            return [
+                RecordedEvent(row[0], names[row[1]], row[2], decode(row[3], row[4], row[7]), row[5], row[6])
+                for row in rows
+            ]
+
+    # --- projections, copies, the end --------------------------------------------------------------------------------
+
+    def placed_pages(self) -> Iterator[list[projections.Placed]]:
+        """The whole log in pages, each event with the id of its stream: what projections are derived from."""
+        for page in self.pages():
+            by_stream = groupby(page, key=lambda recorded: recorded.stream)
+            yield [(self._stream_id(stream) or 0, list(events)) for stream, events in by_stream]
+
+    def rebuild(self) -> int:
+        """Derive the conversations projection again from nothing and put it in place; returns the log position."""
+        with self._database.transaction() as connection:
+            position = self.position
+            projections.derive(connection, self.placed_pages())
+            projections.swap(connection)
+            connection.execute(tables.SAVE_CHECKPOINT, (projections.NAME, position))
+        return position
+
+    def verify(self) -> list[str]:
+        """Re-derive what is stored and say in one line each what does not hold; an empty list is good news.
+
+        Checked: SQLite's own integrity check, gapless positions and versions, every event decodes, the conversations
+        projection is what the log says.
+        """
+        problems = [
+            f"sqlite: {row[0]}" for row in self._database.query("PRAGMA integrity_check") if row[0] != "ok"
+        ]
+        if problems:
+            return problems
+        try:
+            problems += self._gaps()
+            problems += self._stale_projection()
+        except TrainerlibError as error:
+            problems.append(str(error))
+        return problems
+
+    def _gaps(self) -> list[str]:
+        position = self.position
+        count = self._database.query("SELECT count(*) FROM events WHERE position <= ?", (position,))[0][0]
+        problems = [] if count == position else [f"{position - count} of {position} positions hold no event"]
+        uneven = self._database.query(
+            "SELECT stream_id, count(*), max(version) FROM events GROUP BY stream_id HAVING count(*) <> max(version)"
+        )
+        return problems + [f"stream {row[0]}: {row[1]} events but version {row[2]}" for row in uneven]
+
+    def _stale_projection(self) -> list[str]:
+        class _Undo(Exception):  # noqa: N818 - a signal, not an error
+            pass
+
+        wrong = 0
+        try:
+            with self._database.transaction() as connection:
+                projections.derive(connection, self.placed_pages())
+                wrong = projections.differences(connection)
+                raise _Undo
+        except _Undo:
+            pass
+        return [f"projection conversations: {wrong} rows differ from the log; run `trainerlib rebuild`"] if wrong else []
+
+    def backup(self, target: Path) -> None:
+        """Copy the log, as of one moment and while others write, into a new file."""
+        if target.exists():
+            raise StoreError(f"{target}: exists already; name a new file")
+        self._database.backup(target)
+
+    def close(self) -> None:
+        """Write what waits and close the file."""
+        if self._writer is not None:
+            self._closed = True
+            self._wake.set()
+            self._writer.join()
+        self._closed = True
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Batch:
+    """One write transaction: places events, and refuses a request before anything of it is written.
+
+    The file's write lock is held and every check comes before the first insert, so a refused request leaves nothing
+    behind and needs no savepoint.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, stream_ids: dict[str, int], now: int, codec: Codec) -> None:
+        self._connection = connection
+        self._stream_ids = stream_ids
+        self._now = now
+        self._codec = codec
+        self._heads: dict[str, int] = {}
+        self.position: int = connection.execute(tables.SELECT_HEAD).fetchone()[0]
+        self.placed: list[projections.Placed] = []
+
+    def record(self, request: _Request) -> list[RecordedEvent]:
+        """Insert what is new of a request, and return all of it in its place."""
+        known = self._known(request.keys)
+        repeats = len(request.keys) > 1 and len(set(request.keys)) < len(request.keys)
+        self._find_streams(request)
+        heads: dict[str, int] = {}
+        plan: list[tuple[_Encoded, list[int] | None]] = []
+        waiting: dict[str, tuple[str, Event]] = {}
+        for append in request.appends:
+            fresh = self._fresh(append, known, waiting) if append.keys and (known or repeats) else None
+            count = len(append.events) if fresh is None else len(fresh)
+            head = heads.get(append.stream)
+            if head is None:
+                head = self._head(append.stream)
+            if count and append.expected_version is not None and append.expected_version != head:
+                raise VersionConflictError(append.stream, expected=append.expected_version, actual=head)
+            heads[append.stream] = head + count
+            plan.append((append, fresh))
+        return self._insert(plan, known)
+
+    def _fresh(
+        self, append: _Encoded, known: dict[str, RecordedEvent], waiting: dict[str, tuple[str, Event]]
+    ) -> list[int] | None:
+        """Indexes of the events that are not in the log yet; `None` for all of them."""
+        indexes = []
+        for index, (event, key) in enumerate(zip(append.events, append.keys or (), strict=True)):
+            if key is None:
+                indexes.append(index)
+            elif (first := known.get(key)) is not None:
+                if first.stream != append.stream or first.event != event:
+                    raise KeyConflictError(key, position=first.position)
+            elif (earlier := waiting.get(key)) is not None:
+                if earlier != (append.stream, event):
+                    raise KeyConflictError(key, position=self.position + 1)
+            else:
+                waiting[key] = (append.stream, event)
+                indexes.append(index)
+        return None if len(indexes) == len(append.events) else indexes
+
+    def _insert(
+        self, plan: list[tuple[_Encoded, list[int] | None]], known: dict[str, RecordedEvent]
+    ) -> list[RecordedEvent]:
+        self._make_streams(plan)
+        now, stream_ids = self._now, self._stream_ids
+        result: list[RecordedEvent] = []
+        data: list[bytes] = []
+        written: list[projections.Placed] = []
+        for append, fresh in plan:
+            events, keys = append.events, append.keys or repeat(None)
+            if fresh is None:
+                data += append.data
+            else:
+                data += [append.data[index] for index in fresh]
+                events = [append.events[index] for index in fresh]
+                keys = [append.keys[index] for index in fresh] if append.keys else keys
+            if not events:
+                new: list[RecordedEvent] = []
+            else:
+                version = self._head(append.stream)
+                new = [
+                    RecordedEvent(position, append.stream, number, event, now, key)
+                    for position, number, event, key in zip(
+                        count(self.position + 1), count(version + 1), events, keys, strict=False
+                    )
+                ]
+                self.position += len(new)
+                self._heads[append.stream] = version + len(new)
+                written.append((stream_ids[append.stream], new))
+            if fresh is None:
+                result += new
+            else:
+                known.update({recorded.key: recorded for recorded in new if recorded.key is not None})
+                without_key = iter([recorded for recorded in new if recorded.key is None])
+                result += [known[key] if key is not None else next(without_key) for key in append.keys or ()]
+        # A generator: the driver takes the rows one by one and none of them is kept.
+        rows = (
+            (
+                recorded.position,
+                stream_id,
+                recorded.version,
+                recorded.event.wire_name,
+                recorded.event.schema_version,
+                now,
+                recorded.key,
+                line,
+            )
+            for (stream_id, recorded), line in zip(
+                ((stream_id, recorded) for stream_id, new in written for recorded in new), data, strict=True
+            )
+        )
+        self._connection.executemany(tables.INSERT_EVENT, rows)
+        self.placed += written
+        return result
+
+    def _find_streams(self, request: _Request) -> None:
+        """Learn the ids of the request's streams that exist."""
+        missing = {append.stream for append in request.appends if append.stream not in self._stream_ids}
+        if not missing:
+            return
+        if len(self._stream_ids) > _REMEMBERED:
+            self._stream_ids.clear()
+            missing = {append.stream for append in request.appends}
+        self._stream_ids.update(self._connection.execute(tables.SELECT_STREAM_IDS, (json.dumps(list(missing)),)))
+
+    def _make_streams(self, plan: list[tuple[_Encoded, list[int] | None]]) -> None:
+        names = dict.fromkeys(
+            append.stream
+            for append, fresh in plan
+            if append.stream not in self._stream_ids and append.events and fresh != []
+        )
+        if names:
+            last = self._connection.execute(tables.SELECT_LAST_STREAM_ID).fetchone()[0]
+            new = dict(zip(names, count(last + 1), strict=False))
+            self._connection.executemany(tables.INSERT_STREAM, [(number, name) for name, number in new.items()])
+            self._stream_ids.update(new)
+
+    def _head(self, stream: str) -> int:
+        head = self._heads.get(stream)
+        if head is None:
+            stream_id = self._stream_ids.get(stream)
+            if stream_id is None:
+                return 0
+            head = self._connection.execute(tables.SELECT_STREAM_HEAD, (stream_id,)).fetchone()[0]
+            self._heads[stream] = head
+        return head
+
+    def _known(self, keys: list[str]) -> dict[str, RecordedEvent]:
+        """Events that hold the keys already, by key."""
+        if not keys:
+            return {}
+        if len(keys) == 1:
+            found = self._connection.execute(tables.SELECT_BY_KEY, (keys[0],)).fetchall()
+        else:
+            found = self._connection.execute(tables.SELECT_BY_KEYS, (json.dumps(keys),)).fetchall()
+        if not found:
+            return {}
+        ids = json.dumps(list({row[1] for row in found}))
+        names = dict(self._connection.execute(tables.SELECT_STREAM_NAMES, (ids,)))
+        decode = self._codec.decode
+        return {
+            key: RecordedEvent(position, names[stream_id], version, decode(wire_name, schema, data), at, key)
+            for position, stream_id, version, wire_name, schema, at, key, data in found
+        }
+
+
+def _settle(group: list[_Request]) -> None:
+    """Tell everybody who waits; one call into each event loop however many of its callers are in the group."""
+    loops: dict[asyncio.AbstractEventLoop, list[_Request]] = {}
+    for request in group:
+        request.done = True
+        if request.loop is not None:
+            loops.setdefault(request.loop, []).append(request)
+    for loop, requests in loops.items():
+        try:
+            loop.call_soon_threadsafe(_resolve, requests)
+        except RuntimeError:
+            # The loop was closed: its callers are gone, what they recorded stays recorded.
+            continue
+
+
+def _resolve(requests: list[_Request]) -> None:
+    for request in requests:
+        future = request.future
+        if future is None or future.done():
+            continue
+        if request.error is not None:
+            future.set_exception(request.error)
+        else:
+            future.set_result(request.result)

@@ -1,0 +1,144 @@
+"""The conversations projection: one row of counts a conversation, kept in the transaction that appends.
+
+Every change is a difference that adds up, so a batch costs one statement a conversation however many events it has.
+A withdrawal or a deletion looks its event up, which is rare.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import MetaData
+from sqlalchemy.schema import CreateTable
+
+from trainerlib.errors import CorruptError
+from trainerlib.events import (
+    CODEC,
+    Corrected,
+    CorrectionWithdrawn,
+    ConversationStarted,
+    Event,
+    FeedbackGiven,
+    FeedbackWithdrawn,
+    MessageDeleted,
+    MessageRecorded,
+    RecordedEvent,
+    ReplyGenerated,
+)
+from trainerlib.language import letters
+from trainerlib.store import tables
+
+NAME = "conversations"
+_PREFIX = "conversation/"
+_REBUILT = "conversations_rebuilt"
+_UPSERT = tables.upsert_conversation(tables.conversations)
+
+_TAKES_BACK = {CorrectionWithdrawn: "correction", FeedbackWithdrawn: "feedback", MessageDeleted: "message"}
+
+Placed = tuple[int, Sequence[RecordedEvent]]
+"""Recorded events of one stream, with the id of the stream."""
+
+
+class _Differences:
+    """What a batch of events adds to one conversation's row."""
+
+    __slots__ = ("corrections", "cyrillic", "down", "last", "latin", "messages", "platform", "replies", "started",
+                 "title", "up")  # fmt: skip
+
+    def __init__(self, at: int) -> None:
+        self.platform = self.title = ""
+        self.started, self.last = at, 0
+        self.messages = self.replies = self.corrections = self.up = self.down = self.cyrillic = self.latin = 0
+
+    def add(self, event: Event, at: int, sign: int = 1) -> None:
+        match event:
+            case MessageRecorded(role=role, text=text):
+                if role == "system":
+                    return
+                if at > self.last:
+                    self.last = at
+                if at < self.started:
+                    self.started = at
+                self.messages += sign
+                self.replies += sign * (role == "assistant")
+                self._count(text, sign)
+            case ReplyGenerated(text=text):
+                if at > self.last:
+                    self.last = at
+                self.messages += sign
+                self.replies += sign
+                self._count(text, sign)
+            case Corrected():
+                self.corrections += sign
+            case FeedbackGiven(rating=rating):
+                self.up += sign * (rating is not None and rating > 0)
+                self.down += sign * (rating is not None and rating < 0)
+            case ConversationStarted(platform=platform, title=title):
+                self.platform, self.title = platform, title
+
+    def _count(self, text: str, sign: int) -> None:
+        cyrillic, latin = letters(text)
+        self.cyrillic += sign * cyrillic
+        self.latin += sign * latin
+
+    def row(self, stream_id: int) -> tuple[object, ...]:
+        return (stream_id, self.platform, self.title, self.started, self.last, self.messages, self.replies,
+                self.corrections, self.up, self.down, self.cyrillic, self.latin)  # fmt: skip
+
+
+def _time(recorded: RecordedEvent) -> int:
+    """When it happened, microseconds UTC: what the platform says, else when it was recorded."""
+    sent_at = recorded.event.sent_at if type(recorded.event) is MessageRecorded else None
+    return recorded.recorded_us if sent_at is None else round(sent_at.timestamp() * 1_000_000)
+
+
+def _undone(connection: sqlite3.Connection, stream_id: int, version: int) -> Event:
+    """The event that a withdrawal or deletion takes back."""
+    row = connection.execute(tables.SELECT_STREAM_PAGE, (stream_id, version - 1, 1)).fetchone()
+    if row is None or row[2] != version:
+        raise CorruptError(f"stream {stream_id} has no event {version} to take back")
+    return CODEC.decode(row[3], row[4], row[7])
+
+
+def apply(connection: sqlite3.Connection, placed: Iterable[Placed], *, sql: str = _UPSERT) -> None:
+    """Add the events to the projection's rows and move its checkpoint; part of the caller's transaction."""
+    rows: dict[int, _Differences] = {}
+    for stream_id, events in placed:
+        if not events or not events[0].stream.startswith(_PREFIX):
+            continue
+        row = rows.get(stream_id)
+        if row is None:
+            row = rows[stream_id] = _Differences(_time(events[0]))
+        for recorded in events:
+            event = recorded.event
+            taken_back = _TAKES_BACK.get(type(event))
+            if taken_back is None:
+                row.add(event, _time(recorded))
+            else:
+                row.add(_undone(connection, stream_id, getattr(event, taken_back)), 0, -1)
+    if rows:
+        connection.executemany(sql, [row.row(stream_id) for stream_id, row in rows.items()])
+
+
+def derive(connection: sqlite3.Connection, pages: Iterable[list[Placed]]) -> None:
+    """Derive the projection again from the whole log, into a table beside the live one."""
+    fresh = tables.conversations_table(_REBUILT, MetaData())
+    connection.execute(f"DROP TABLE IF EXISTS {_REBUILT}")
+    connection.execute(str(CreateTable(fresh)))
+    sql = tables.upsert_conversation(fresh)
+    for page in pages:
+        apply(connection, page, sql=sql)
+
+
+def swap(connection: sqlite3.Connection) -> None:
+    """Put the derived table in the place of the live one."""
+    connection.execute("DROP TABLE conversations")
+    connection.execute(f"ALTER TABLE {_REBUILT} RENAME TO conversations")
+
+
+def differences(connection: sqlite3.Connection) -> int:
+    """How many rows of the derived and the live table are not the same."""
+    first, second = f"SELECT * FROM {_REBUILT}", "SELECT * FROM conversations"
+    both = f"SELECT * FROM ({first} EXCEPT {second}) UNION ALL SELECT * FROM ({second} EXCEPT {first})"
+    return int(connection.execute(f"SELECT count(*) FROM ({both})").fetchone()[0])

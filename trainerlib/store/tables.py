@@ -1,0 +1,220 @@
+"""The schema, declared once, and every statement that runs once an event, compiled once.
+
+The migrations under `migrations/` create the same schema step by step; a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    DDL,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    bindparam,
+    cast,
+    event,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+    tuple_,
+)
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.sql import ClauseElement
+
+SCHEMA_REVISION = "0001"
+"""The alembic revision this code reads and writes."""
+
+APPLICATION_ID = 0x54524E31
+"""`PRAGMA application_id` of a trainerlib database ("TRN1"): tells it from any other SQLite file."""
+
+metadata = MetaData()
+
+log = Table(
+    "log",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created_at", Integer, nullable=False),
+)
+
+streams = Table(
+    "streams",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("position", Integer, primary_key=True),
+    Column("stream_id", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("schema_version", Integer, nullable=False),
+    Column("recorded_at", Integer, nullable=False),
+    Column("key", Text),
+    Column("data", Text, nullable=False),
+    UniqueConstraint("stream_id", "version", name="events_stream_version"),
+)
+Index("events_key", events.c.key, unique=True, sqlite_where=events.c.key.is_not(None))
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("projection", Text, primary_key=True),
+    Column("position", Integer, nullable=False),
+)
+
+
+def conversations_table(name: str, into: MetaData) -> Table:
+    """The conversations projection under a name, so that a rebuild can grow beside the live one."""
+    return Table(
+        name,
+        into,
+        Column("stream_id", Integer, primary_key=True),
+        Column("platform", Text, nullable=False),
+        Column("title", Text, nullable=False),
+        Column("started_at", Integer, nullable=False),
+        Column("last_at", Integer, nullable=False),
+        Column("messages", Integer, nullable=False),
+        Column("replies", Integer, nullable=False),
+        Column("corrections", Integer, nullable=False),
+        Column("up", Integer, nullable=False),
+        Column("down", Integer, nullable=False),
+        Column("cyrillic", Integer, nullable=False),
+        Column("latin", Integer, nullable=False),
+    )
+
+
+conversations = conversations_table("conversations", metadata)
+
+TRIGGERS = (
+    """CREATE TRIGGER events_no_delete BEFORE DELETE ON events
+       BEGIN SELECT RAISE(ABORT, 'events are never deleted'); END""",
+    """CREATE TRIGGER events_no_update BEFORE UPDATE ON events
+       BEGIN SELECT RAISE(ABORT, 'events are never changed'); END""",
+)
+SEARCH_TABLE = "CREATE VIRTUAL TABLE search_index USING fts5(words, tokenize = 'unicode61 remove_diacritics 0')"
+
+for _statement in (*TRIGGERS, SEARCH_TABLE):
+    event.listen(metadata, "after_create", DDL(_statement))
+
+
+def _sql(statement: ClauseElement) -> str:
+    """The statement as SQLite's driver takes it, with `?` in the order of the bind parameters."""
+    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
+
+
+def _page(statement: ClauseElement) -> str:
+    """The statement with a row limit as its last parameter; SQLAlchemy would bind a constant OFFSET as well."""
+    return f"{_sql(statement)} LIMIT ?"
+
+
+def _parameters(*names: str) -> dict[str, Any]:
+    return {name: bindparam(name) for name in names}
+
+
+_EVENT_COLUMNS = (
+    events.c.position,
+    events.c.stream_id,
+    events.c.version,
+    events.c.type,
+    events.c.schema_version,
+    events.c.recorded_at,
+    events.c.key,
+    cast(events.c.data, LargeBinary),
+)
+_NEW_EVENT = {
+    **_parameters("position", "stream_id", "version", "type", "schema_version", "recorded_at", "key"),
+    "data": cast(bindparam("data", type_=LargeBinary), Text),
+}
+
+INSERT_EVENT = _sql(insert(events).values(_NEW_EVENT))
+SELECT_HEAD = _sql(select(func.coalesce(func.max(events.c.position), literal_column("0"))))
+SELECT_STREAM_HEAD = _sql(
+    select(func.coalesce(func.max(events.c.version), literal_column("0"))).where(
+        events.c.stream_id == bindparam("stream_id")
+    )
+)
+SELECT_STREAM_ID = _sql(select(streams.c.id).where(streams.c.name == bindparam("name")))
+SELECT_STREAM_IDS = _sql(
+    select(streams.c.name, streams.c.id).where(streams.c.name.in_(text("SELECT value FROM json_each(?)")))
+)
+SELECT_LAST_STREAM_ID = _sql(select(func.coalesce(func.max(streams.c.id), literal_column("0"))))
+INSERT_STREAM = _sql(insert(streams).values(_parameters("id", "name")))
+SELECT_BY_KEY = _sql(select(*_EVENT_COLUMNS).where(events.c.key == bindparam("key")))
+SELECT_BY_POSITION = _sql(select(*_EVENT_COLUMNS).where(events.c.position == bindparam("position")))
+SELECT_BY_KEYS = _sql(select(*_EVENT_COLUMNS).where(events.c.key.in_(text("SELECT value FROM json_each(?)"))))
+SELECT_KEYS_PAGE = _page(
+    select(events.c.key)
+    .where(events.c.key > bindparam("after"), events.c.key < bindparam("before"))
+    .order_by(events.c.key)
+)
+SELECT_LOG_PAGE = _page(
+    select(*_EVENT_COLUMNS)
+    .where(events.c.position > bindparam("after"), events.c.position <= bindparam("until"))
+    .order_by(events.c.position)
+)
+SELECT_STREAM_PAGE = _page(
+    select(*_EVENT_COLUMNS)
+    .where(events.c.stream_id == bindparam("stream_id"), events.c.version > bindparam("after"))
+    .order_by(events.c.version)
+)
+SELECT_STREAM_NAMES = _sql(
+    select(streams.c.id, streams.c.name).where(streams.c.id.in_(text("SELECT value FROM json_each(?)")))
+)
+SELECT_STREAMS_NAMED = _sql(
+    select(streams.c.id, streams.c.name)
+    .where(streams.c.name >= bindparam("first"), streams.c.name < bindparam("before"))
+    .order_by(streams.c.id)
+)
+SELECT_EVENTS_BY_STREAM = _page(
+    select(*_EVENT_COLUMNS)
+    .where(
+        tuple_(events.c.stream_id, events.c.version) > tuple_(bindparam("stream_id"), bindparam("version")),
+        events.c.position <= bindparam("until"),
+    )
+    .order_by(events.c.stream_id, events.c.version)
+)
+SELECT_TYPES_BACKWARDS = _page(
+    select(events.c.position, events.c.type)
+    .where(events.c.position < bindparam("before"))
+    .order_by(events.c.position.desc())
+)
+SELECT_CHECKPOINT = _sql(select(checkpoints.c.position).where(checkpoints.c.projection == bindparam("projection")))
+SAVE_CHECKPOINT = _sql(
+    upsert(checkpoints)
+    .values(_parameters("projection", "position"))
+    .on_conflict_do_update(
+        index_elements=["projection"], set_={"position": upsert(checkpoints).excluded.position}
+    )
+)
+SELECT_LOG_ID = _sql(select(log.c.id))
+INSERT_LOG = _sql(insert(log).values(_parameters("id", "created_at")))
+
+
+def upsert_conversation(table: Table) -> str:
+    """Adds one row of differences to a conversation's row, or makes the row."""
+    new = upsert(table)
+    excluded = new.excluded
+    sums = ("messages", "replies", "corrections", "up", "down", "cyrillic", "latin")
+    return _sql(
+        new.values(_parameters(*(column.name for column in table.columns))).on_conflict_do_update(
+            index_elements=["stream_id"],
+            set_={
+                "started_at": func.min(table.c.started_at, excluded.started_at),
+                "last_at": func.max(table.c.last_at, excluded.last_at),
+                **{name: table.c[name] + excluded[name] for name in sums},
+            },
+        )
+    )
