@@ -312,6 +312,7 @@ class Imported(Event, frozen=True):
         corrections: corrections in the file.
         feedback: ratings in the file.
         bad_lines: lines that were reported as bad.
+        first_bad_lines: `(line, reason)` of the first hundred of them.
     """
 
     wire_name: ClassVar[str] = "file.imported"
@@ -326,6 +327,7 @@ class Imported(Event, frozen=True):
     corrections: int = 0
     feedback: int = 0
     bad_lines: int = 0
+    first_bad_lines: tuple[tuple[int, str], ...] = ()
 
 
 EVENTS: tuple[type[Event], ...] = (

@@ -38,6 +38,9 @@ class Window(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         chosen: what the reply should be; `None` when only a bad reply is known.
         rejected: a reply that should not be given; `None` when none is known.
         system: index into `systems` of the instruction in force, -1 for none.
+        chosen_repeats: an earlier example of the dataset has the same context and chosen side, so a format that shows
+            no more than these leaves it out.
+        rejected_repeats: likewise for the rejected side.
     """
 
     message: int
@@ -46,6 +49,8 @@ class Window(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     chosen: str | None = None
     rejected: str | None = None
     system: int = -1
+    chosen_repeats: bool = False
+    rejected_repeats: bool = False
 
 
 class Example(msgspec.Struct, frozen=True, gc=False):

@@ -131,9 +131,7 @@ class EventStore:
         codec: Codec = CODEC,
     ) -> None:
         self._codec = codec
-        self._database = Database(
-            Path(path), read_only=read_only, synchronous=synchronous, busy_timeout=busy_timeout
-        )
+        self._database = Database(Path(path), read_only=read_only, synchronous=synchronous, busy_timeout=busy_timeout)
         self._waiting: deque[_Request] = deque()
         self._stream_ids: dict[str, int] = {}
         self._stream_names: dict[int, str] = {}
@@ -143,11 +141,14 @@ class EventStore:
         self._closed = False
         try:
             self.log_id: str = self._database.query(tables.SELECT_LOG_ID)[0][0]
-            if self.checkpoint(projections.NAME) > self.position:
-                raise LogMismatchError(f"{path}: a projection is ahead of the log; run `trainerlib rebuild`")
+            self._refuse_cut_log()
         except BaseException:
             self._database.close()
             raise
+
+    def _refuse_cut_log(self) -> None:
+        if self.checkpoint(projections.NAME) > self.position:
+            raise LogMismatchError(f"{self._database.path}: the log ends before its projection; restore a backup")
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -356,11 +357,15 @@ class EventStore:
         while True:
             page = self._database.query(tables.SELECT_EVENTS_BY_STREAM, (stream_id, version, until, PAGE))
             decoded = self._decoded(page)
-            for recorded in decoded:
-                if events and recorded.version == 1:
+            begins = [index for index, row in enumerate(page) if row[2] == 1]
+            done = 0
+            for index in begins:
+                events += decoded[done:index]
+                if events:
                     yield events
-                    events = []
-                events.append(recorded)
+                events = []
+                done = index
+            events += decoded[done:]
             if len(page) < PAGE:
                 break
             stream_id, version = page[-1][1], page[-1][2]
@@ -474,9 +479,7 @@ class EventStore:
         Checked: SQLite's own integrity check, gapless positions and versions, every event decodes, the conversations
         projection is what the log says.
         """
-        problems = [
-            f"sqlite: {row[0]}" for row in self._database.query("PRAGMA integrity_check") if row[0] != "ok"
-        ]
+        problems = [f"sqlite: {row[0]}" for row in self._database.query("PRAGMA integrity_check") if row[0] != "ok"]
         if problems:
             return problems
         try:
@@ -496,18 +499,14 @@ class EventStore:
         return problems + [f"stream {row[0]}: {row[1]} events but version {row[2]}" for row in uneven]
 
     def _stale_projection(self) -> list[str]:
-        class _Undo(Exception):  # noqa: N818 - a signal, not an error
-            pass
-
-        wrong = 0
-        try:
-            with self._database.transaction() as connection:
-                projections.derive(connection, self.placed_pages())
-                wrong = projections.differences(connection)
-                raise _Undo
-        except _Undo:
-            pass
-        return [f"projection conversations: {wrong} rows differ from the log; run `trainerlib rebuild`"] if wrong else []
+        with self._database.transaction() as connection:
+            projections.derive(connection, self.placed_pages())
+            wrong = projections.differences(connection)
+            connection.execute("ROLLBACK")
+            connection.execute("BEGIN")
+        return (
+            [f"projection conversations: {wrong} rows differ from the log; run `trainerlib rebuild`"] if wrong else []
+        )
 
     def backup(self, target: Path) -> None:
         """Copy the log, as of one moment and while others write, into a new file."""

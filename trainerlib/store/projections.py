@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
+import msgspec
 from sqlalchemy import MetaData
 from sqlalchemy.schema import CreateTable
 
 from trainerlib.errors import CorruptError
 from trainerlib.events import (
     CODEC,
+    ConversationStarted,
     Corrected,
     CorrectionWithdrawn,
-    ConversationStarted,
     Event,
     FeedbackGiven,
     FeedbackWithdrawn,
@@ -25,9 +27,11 @@ from trainerlib.events import (
     MessageRecorded,
     RecordedEvent,
     ReplyGenerated,
+    from_microseconds,
 )
 from trainerlib.language import letters
 from trainerlib.store import tables
+from trainerlib.store.database import Database
 
 NAME = "conversations"
 _PREFIX = "conversation/"
@@ -56,16 +60,13 @@ class _Differences:
             case MessageRecorded(role=role, text=text):
                 if role == "system":
                     return
-                if at > self.last:
-                    self.last = at
-                if at < self.started:
-                    self.started = at
+                self.last = max(self.last, at)
+                self.started = min(self.started, at)
                 self.messages += sign
                 self.replies += sign * (role == "assistant")
                 self._count(text, sign)
             case ReplyGenerated(text=text):
-                if at > self.last:
-                    self.last = at
+                self.last = max(self.last, at)
                 self.messages += sign
                 self.replies += sign
                 self._count(text, sign)
@@ -142,3 +143,72 @@ def differences(connection: sqlite3.Connection) -> int:
     first, second = f"SELECT * FROM {_REBUILT}", "SELECT * FROM conversations"
     both = f"SELECT * FROM ({first} EXCEPT {second}) UNION ALL SELECT * FROM ({second} EXCEPT {first})"
     return int(connection.execute(f"SELECT count(*) FROM ({both})").fetchone()[0])
+
+
+class ConversationSummary(msgspec.Struct, frozen=True):
+    """A conversation in a list.
+
+    Attributes:
+        id: `telegram:42`.
+        platform: where it takes place.
+        title: name of the chat.
+        language: `ru` or `en`, by the script most of its letters are in; `und` without letters.
+        started_at: time of its first message, UTC.
+        last_at: time of its last message, UTC.
+        messages: how many, replies included, deleted ones left out.
+        replies: how many of them are the assistant's.
+        corrections: standing corrections.
+        up: ratings above 0 that were not withdrawn.
+        down: ratings below 0 that were not withdrawn.
+    """
+
+    id: str
+    platform: str
+    title: str
+    language: str
+    started_at: datetime
+    last_at: datetime
+    messages: int
+    replies: int
+    corrections: int
+    up: int
+    down: int
+
+
+_SUMMARIES = """
+SELECT * FROM (
+    SELECT substr(s.name, 14) AS id, c.platform, c.title,
+           CASE WHEN c.cyrillic > c.latin THEN 'ru' WHEN c.latin > 0 THEN 'en' ELSE 'und' END AS language,
+           c.started_at, max(c.last_at, c.started_at) AS last_at, c.messages, c.replies, c.corrections, c.up, c.down
+    FROM conversations AS c JOIN streams AS s ON s.id = c.stream_id)
+WHERE (?1 IS NULL OR platform = ?1) AND (?2 IS NULL OR language = ?2)
+  AND (?3 IS NULL OR (CASE ?3 WHEN 'up' THEN up ELSE down END) > 0) AND (?4 IS NULL OR (corrections > 0) = ?4)
+ORDER BY last_at DESC, id LIMIT ?5
+"""
+_TOTALS = """
+SELECT count(*), coalesce(sum(messages), 0), coalesce(sum(replies), 0), coalesce(sum(corrections), 0),
+       coalesce(sum(up), 0), coalesce(sum(down), 0) FROM conversations
+"""
+
+
+def summaries(
+    database: Database,
+    *,
+    platform: str | None,
+    language: str | None,
+    rated: str | None,
+    corrected: bool | None,
+    limit: int | None,
+) -> list[ConversationSummary]:
+    """Conversations that fit every condition that is not `None`, the most recent first."""
+    rows = database.query(_SUMMARIES, (platform, language, rated, corrected, -1 if limit is None else limit))
+    return [
+        ConversationSummary(name, where, title, language, from_microseconds(began), from_microseconds(last), *counts)
+        for name, where, title, language, began, last, *counts in rows
+    ]
+
+
+def totals(database: Database) -> tuple[int, int, int, int, int, int]:
+    """Conversations, messages, replies, corrections, ratings up, ratings down of the whole log."""
+    row: tuple[int, int, int, int, int, int] = database.query(_TOTALS)[0]
+    return row

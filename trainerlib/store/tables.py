@@ -107,7 +107,7 @@ TRIGGERS = (
 SEARCH_TABLE = "CREATE VIRTUAL TABLE search_index USING fts5(words, tokenize = 'unicode61 remove_diacritics 0')"
 
 for _statement in (*TRIGGERS, SEARCH_TABLE):
-    event.listen(metadata, "after_create", DDL(_statement))
+    event.listen(metadata, "after_create", DDL(_statement))  # type: ignore[no-untyped-call] # SQLAlchemy's own
 
 
 def _sql(statement: ClauseElement) -> str:
@@ -195,9 +195,7 @@ SELECT_CHECKPOINT = _sql(select(checkpoints.c.position).where(checkpoints.c.proj
 SAVE_CHECKPOINT = _sql(
     upsert(checkpoints)
     .values(_parameters("projection", "position"))
-    .on_conflict_do_update(
-        index_elements=["projection"], set_={"position": upsert(checkpoints).excluded.position}
-    )
+    .on_conflict_do_update(index_elements=["projection"], set_={"position": upsert(checkpoints).excluded.position})
 )
 SELECT_LOG_ID = _sql(select(log.c.id))
 INSERT_LOG = _sql(insert(log).values(_parameters("id", "created_at")))

@@ -1,0 +1,262 @@
+"""Fine-tuning formats: how the examples of a dataset become the rows of a file that some trainer reads.
+
+A row is one line of JSONL: UTF-8 without escapes or a byte order mark, keys in a fixed order, no spaces, a newline at
+the end. The same example gives the same bytes, always.
+
+>>> from trainerlib.examples import ConversationExamples, Turn, Window
+>>> line = ConversationExamples(
+...     conversation="telegram:42", position=1,
+...     turns=(Turn("user", "When are you open?"), Turn("assistant", "At 10."), Turn("user", "И в воскресенье?")),
+...     examples=(Window(message=3, start=0, stop=1, chosen="9 to 18.", rejected="At 10."),
+...               Window(message=5, start=0, stop=3, chosen="Да.")))
+>>> print(b"".join(rows(line, "openai-chat")).decode(), end="")
+{"messages":[{"role":"user","content":"When are you open?"},{"role":"assistant","content":"9 to 18."}]}
+{"messages":[{"role":"user","content":"When are you open?"},{"role":"assistant","content":"At 10.","weight":0},{"role":"user","content":"И в воскресенье?"},{"role":"assistant","content":"Да."}]}
+>>> [expressible(window, "trl-preference") for window in line.examples]
+[1, 0]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Literal
+
+import msgspec
+
+from trainerlib.errors import DatasetError
+from trainerlib.events import Role
+from trainerlib.examples import ConversationExamples, Window
+
+Needs = Literal["chosen", "both", "either"]
+"""Which sides of an example a format needs: the chosen one, both, or one row for each side there is."""
+
+Layout = Callable[[list[bytes], bytes, bytes], Iterable[bytes]]
+"""Makes rows of the context's fragments and the two replies' fragments; a side that is not there is empty."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Format(msgspec.Struct, frozen=True):
+    """A fine-tuning format.
+
+    Attributes:
+        name: what it is called on the command line.
+        description: one line: which trainer takes it.
+        needs: which sides an example must have to be expressed in it.
+        turn: for each role, the bytes before and after a turn's content.
+        reply: the bytes before and after the content of the reply that the row is about.
+        layout: puts a row together from those fragments.
+    """
+
+    name: str
+    description: str
+    needs: Needs
+    turn: dict[Role, tuple[bytes, bytes]]
+    reply: tuple[bytes, bytes]
+    layout: Layout
+
+
+def _openai_chat(context: list[bytes], chosen: bytes, _: bytes) -> Iterable[bytes]:
+    yield b'{"messages":[' + b",".join((*context, chosen)) + b"]}\n"
+
+
+def _openai_preference(context: list[bytes], chosen: bytes, rejected: bytes) -> Iterable[bytes]:
+    yield (
+        b'{"input":{"messages":[%b],"tools":[],"parallel_tool_calls":true},'
+        b'"preferred_output":[%b],"non_preferred_output":[%b]}\n'
+    ) % (b",".join(context), chosen, rejected)
+
+
+def _trl_sft(context: list[bytes], chosen: bytes, _: bytes) -> Iterable[bytes]:
+    yield b'{"prompt":[%b],"completion":[%b]}\n' % (b",".join(context), chosen)
+
+
+def _trl_preference(context: list[bytes], chosen: bytes, rejected: bytes) -> Iterable[bytes]:
+    yield b'{"prompt":[%b],"chosen":[%b],"rejected":[%b]}\n' % (b",".join(context), chosen, rejected)
+
+
+def _trl_kto(context: list[bytes], chosen: bytes, rejected: bytes) -> Iterable[bytes]:
+    for side, label in ((chosen, b"true"), (rejected, b"false")):
+        if side:
+            yield b'{"prompt":[%b],"completion":[%b],"label":%b}\n' % (b",".join(context), side, label)
+
+
+def _sharegpt(context: list[bytes], chosen: bytes, _: bytes) -> Iterable[bytes]:
+    yield b'{"conversations":[' + b",".join((*context, chosen)) + b"]}\n"
+
+
+def _alpaca(context: list[bytes], chosen: bytes, _: bytes) -> Iterable[bytes]:
+    """A fragment is a letter for the role and the content as a JSON string.
+
+    Alpaca knows questions and answers in turn, so turns of one side in a row are joined by an empty line, and an
+    answer that nobody asked for gets an empty question.
+    """
+    system = b""
+    sides: list[tuple[bytes, list[bytes]]] = [(b"u", [])]  # questions at even places, answers at odd ones
+    for fragment in context:
+        role, text = fragment[:1], fragment[2:-1]
+        if role == b"s":
+            system = b',"system":"%b"' % text
+        elif role == sides[-1][0]:
+            sides[-1][1].append(text)
+        else:
+            sides.append((role, [text]))
+    if len(sides) % 2 == 0:  # the reply follows another reply
+        sides.append((b"u", []))
+    *past, question = (b'"%b"' % rb"\n\n".join(texts) for _, texts in sides)
+    pairs = [b"[%b,%b]" % pair for pair in zip(past[::2], past[1::2], strict=True)]
+    history = b',"history":[%b]' % b",".join(pairs) if pairs else b""
+    yield b'{"instruction":%b,"input":"","output":%b%b%b}\n' % (question, chosen, system, history)
+
+
+_MESSAGE: dict[Role, tuple[bytes, bytes]] = {
+    "system": (b'{"role":"system","content":', b"}"),
+    "user": (b'{"role":"user","content":', b"}"),
+    "assistant": (b'{"role":"assistant","content":', b"}"),
+    "tool": (b'{"role":"tool","content":', b"}"),
+}
+_SHAREGPT: dict[Role, tuple[bytes, bytes]] = {
+    "system": (b'{"from":"system","value":', b"}"),
+    "user": (b'{"from":"human","value":', b"}"),
+    "assistant": (b'{"from":"gpt","value":', b',"weight":0}'),
+    "tool": (b'{"from":"observation","value":', b"}"),
+}
+_ALPACA: dict[Role, tuple[bytes, bytes]] = {
+    "system": (b"s", b""),
+    "user": (b"u", b""),
+    "assistant": (b"a", b""),
+    "tool": (b"u", b""),
+}
+# Replies of the context were said, not checked: OpenAI learns from every assistant turn whose weight is not 0.
+_WEIGHTED: dict[Role, tuple[bytes, bytes]] = _MESSAGE | {"assistant": (_MESSAGE["assistant"][0], b',"weight":0}')}
+_REPLY = _MESSAGE["assistant"]
+
+FORMATS: dict[str, Format] = {
+    form.name: form
+    for form in (
+        Format(
+            "openai-chat",
+            "supervised fine-tuning at OpenAI and compatible services; TRL and most others read it too",
+            "chosen",
+            _WEIGHTED,
+            _REPLY,
+            _openai_chat,
+        ),
+        Format(
+            "openai-preference",
+            "preference fine-tuning (DPO) at OpenAI and compatible services",
+            "both",
+            _MESSAGE,
+            _REPLY,
+            _openai_preference,
+        ),
+        Format(
+            "trl-sft",
+            "TRL SFTTrainer, prompt and completion; the loss is on the completion only",
+            "chosen",
+            _MESSAGE,
+            _REPLY,
+            _trl_sft,
+        ),
+        Format(
+            "trl-preference",
+            "TRL DPOTrainer and other trainers of preference pairs",
+            "both",
+            _MESSAGE,
+            _REPLY,
+            _trl_preference,
+        ),
+        Format(
+            "trl-kto",
+            "TRL KTOTrainer; each good and each bad reply is a row of its own",
+            "either",
+            _MESSAGE,
+            _REPLY,
+            _trl_kto,
+        ),
+        Format(
+            "sharegpt",
+            "LLaMA-Factory (with mask_history, or it learns earlier replies too), Axolotl, Unsloth: conversations",
+            "chosen",
+            _SHAREGPT,
+            (_SHAREGPT["assistant"][0], b"}"),
+            _sharegpt,
+        ),
+        Format(
+            "alpaca",
+            "LLaMA-Factory (with mask_history, or it learns earlier replies too), Axolotl, Unsloth: instruction, output and history",
+            "chosen",
+            _ALPACA,
+            (b"", b""),
+            _alpaca,
+        ),
+    )
+}
+"""Every format, by name."""
+
+
+def find_format(name: str) -> Format:
+    """The format of that name.
+
+    Raises:
+        DatasetError: there is none; the message names those there are.
+
+    >>> find_format("trl-kto").needs
+    'either'
+    """
+    form = FORMATS.get(name)
+    if form is None:
+        raise DatasetError(f"unknown format {name!r}; known: {', '.join(FORMATS)}")
+    return form
+
+
+def expressible(window: Window, format: str) -> int:  # noqa: A002 - the word the command line uses
+    """How many rows an example gives in a format; 0 when it lacks a side that the format needs, or repeats one.
+
+    Raises:
+        DatasetError: the format is not known.
+
+    >>> expressible(Window(message=3, start=0, stop=1, chosen="9 to 18.", rejected="At 10."), "trl-kto")
+    2
+    """
+    return _rows_of(window, find_format(format).needs)
+
+
+def _rows_of(window: Window, needs: Needs) -> int:
+    good, bad = window.chosen is not None, window.rejected is not None
+    if needs == "both":
+        return int(good and bad)
+    good = good and not window.chosen_repeats
+    return int(good) if needs == "chosen" else good + (bad and not window.rejected_repeats)
+
+
+def _side(text: str | None, repeats: bool, before: bytes, after: bytes) -> bytes:
+    return b"" if text is None or repeats else before + _encode(text) + after
+
+
+def rows(conversation: ConversationExamples, format: str) -> Iterator[bytes]:  # noqa: A002 - likewise
+    r"""The rows of one conversation's examples, in their order, each a complete line with its `\n`.
+
+    An example that the format cannot express, or that would say again what an earlier one said, gives no row;
+    `expressible` tells which.
+
+    Raises:
+        DatasetError: the format is not known.
+    """
+    form = find_format(format)
+    before, after = form.reply
+    # A turn is in the context of many examples: encode it once, then only join bytes.
+    turns = [form.turn[turn.role][0] + _encode(turn.content) + form.turn[turn.role][1] for turn in conversation.turns]
+    systems = [form.turn["system"][0] + _encode(text) + form.turn["system"][1] for text in conversation.systems]
+    return chain.from_iterable(
+        form.layout(
+            [*systems[window.system : window.system + 1], *turns[window.start : window.stop]]
+            if window.system >= 0
+            else turns[window.start : window.stop],
+            _side(window.chosen, window.chosen_repeats and form.needs == "either", before, after),
+            _side(window.rejected, window.rejected_repeats and form.needs == "either", before, after),
+        )
+        for window in conversation.examples
+        if _rows_of(window, form.needs)
+    )

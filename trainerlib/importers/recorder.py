@@ -1,0 +1,431 @@
+"""Records what a reader yields: foreign messages become events, each exactly once.
+
+Nothing here depends on how far an earlier run came. A batch is a fixed number of source messages; for each
+conversation in it the recorder folds what the log already has and appends only the difference, so a second run, a run
+after a crash and a newer export of the same chat all come to the same log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from typing import NamedTuple
+
+import msgspec
+
+from trainerlib.conversations import fold
+from trainerlib.errors import AssistantUnknownError, VersionConflictError
+from trainerlib.events import (
+    ConversationContinued,
+    ConversationStarted,
+    Corrected,
+    Event,
+    FeedbackGiven,
+    MessageDeleted,
+    MessageEdited,
+    MessageRecorded,
+    RecordedEvent,
+    Role,
+    conversation_stream,
+)
+from trainerlib.importers.records import BadLine, Record, SourceChat, SourceConversation, SourceMessage
+from trainerlib.store.eventstore import Append, EventStore
+from trainerlib.store.scratch import ScratchCounter
+
+BATCH = 15_000
+"""Source messages a transaction; with their ratings and corrections about 20,000 events."""
+
+_ATTEMPTS = 5
+
+
+class Counts(msgspec.Struct):
+    """What a file contains (the first four) and what this run added to the log."""
+
+    conversations: int = 0
+    messages: int = 0
+    corrections: int = 0
+    feedback: int = 0
+    events: int = 0
+    edited: int = 0
+    deleted: int = 0
+
+
+class _Origin(NamedTuple):
+    """Where the messages of one conversation come from."""
+
+    conversation: str
+    platform: str
+    title: str
+    tags: tuple[str, ...]
+    keys: str
+    """What the natural key of each message begins with."""
+    complete: bool
+    """The messages are all there is: one the log has beyond them was deleted."""
+
+
+def find_assistant(records: Iterable[Record], assistant: str | None) -> str:
+    """Who the assistant of a file's timelines is; reads no further than it must.
+
+    Args:
+        records: what the reader yields.
+        assistant: display name or person id, if the caller knows.
+
+    Returns:
+        The name as given; empty when the source itself says who is a bot, or says every role.
+
+    Raises:
+        AssistantUnknownError: nobody by that name speaks in the file, or no name was given and the source does not tell.
+    """
+    authors: dict[str, int] = {}
+    for record in records:
+        if isinstance(record, SourceConversation):
+            return ""
+        if not isinstance(record, SourceMessage):
+            continue
+        if assistant is None and record.is_bot:
+            return ""
+        if assistant is not None and _is(record, assistant):
+            return assistant
+        name = record.name or record.author
+        authors[name] = authors.get(name, 0) + 1
+    if not authors:
+        return ""
+    raise AssistantUnknownError(dict(sorted(authors.items(), key=lambda item: -item[1])))
+
+
+def _is(message: SourceMessage, assistant: str) -> bool:
+    return assistant in (message.name, message.author, message.author.partition(":")[2])
+
+
+class Recorder:
+    """Takes the records of one file and appends what the log does not have yet.
+
+    Args:
+        store: the log.
+        source: sha256 of the file.
+        assistant: display name or person id of the assistant; empty when the source tells.
+        silence: seconds of silence after which a chat's next message begins a new conversation.
+        on_bad_line: called with each bad line.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        source: str,
+        assistant: str,
+        silence: float,
+        on_bad_line: Callable[[BadLine], None],
+    ) -> None:
+        self.counts = Counts()
+        self._store = store
+        self._source = source
+        self._assistant = assistant
+        self._silence = silence
+        self._on_bad_line = on_bad_line
+        self._chat: SourceChat | None = None
+        self._waiting: list[SourceMessage] = []
+        self._batch: dict[str, tuple[_Origin, list[SourceMessage]]] = {}
+        self._batched = 0
+        self._current = ""
+        self._last_at: float | None = None
+        self._conversations: set[str] = set()
+        self._rows = ScratchCounter()
+        self._seen: ScratchCounter | None = None
+        self._span: tuple[int, int] | None = None
+
+    def record(self, records: Iterable[Record]) -> Counts:
+        """Take every record of the file, to its end."""
+        try:
+            for record in records:
+                if isinstance(record, SourceMessage):
+                    self._waiting.append(record)
+                    if len(self._waiting) + self._batched >= BATCH:
+                        self._flush()
+                elif isinstance(record, SourceConversation):
+                    self._take_conversation(record)
+                elif isinstance(record, SourceChat):
+                    self._end_chat()
+                    self._begin_chat(record)
+                else:
+                    self._on_bad_line(record)
+            self._end_chat()
+            self._flush()
+        finally:
+            self._rows.close()
+            if self._seen is not None:
+                self._seen.close()
+        return self.counts
+
+    # --- complete conversations --------------------------------------------------------------------------------------
+
+    def _take_conversation(self, source: SourceConversation) -> None:
+        name = source.id if ":" in source.id else f"{source.platform}:{source.id or self._content_id(source)}"
+        times = self._rows.add(name)
+        if times > 1:
+            self._on_bad_line(BadLine(source.line, f"id {source.id} again, kept as another conversation"))
+            name = f"{name}-{times}"
+        origin = _Origin(name, source.platform, source.title, source.tags, keys=f"{name}#", complete=True)
+        self.counts.conversations += 1
+        self._batch[name] = (origin, list(source.messages))
+        self._batched += len(source.messages)
+        if self._batched >= BATCH:
+            self._flush()
+
+    def _content_id(self, source: SourceConversation) -> str:
+        """An id for a conversation without one: a hash of what it says, numbered when the file has it again."""
+        parts = [(message.role, message.text, message.weight, message.ratings, message.corrections)
+                 for message in source.messages]  # fmt: skip
+        digest = blake2b(msgspec.json.encode(parts), digest_size=12).hexdigest()
+        times = self._rows.add(digest)
+        return digest if times == 1 else f"{digest}-{times}"
+
+    # --- timelines ---------------------------------------------------------------------------------------------------
+
+    def _begin_chat(self, chat: SourceChat) -> None:
+        self._chat = chat
+        self._current, self._last_at = "", None
+        self._conversations.clear()
+        self._span = None
+        known = next(self._store.keys_starting(self._key(chat, "")), None) if chat.complete else None
+        if known is not None and self._seen is None:
+            self._seen = ScratchCounter()
+        elif self._seen is not None:
+            self._seen.close()
+            self._seen = ScratchCounter() if known is not None else None
+
+    def _end_chat(self) -> None:
+        if self._chat is None:
+            return
+        self._flush()
+        if self._seen is not None and self._span is not None:
+            self._record_deletions(self._chat, self._seen, self._span)
+        self._chat = None
+
+    @staticmethod
+    def _key(chat: SourceChat, message: str) -> str:
+        return f"{chat.platform}-export:{chat.id}:{message}"
+
+    def _place_waiting(self) -> None:
+        """Deal the waiting messages of a timeline into conversations: replies join, silences part."""
+        chat, waiting = self._chat, self._waiting
+        if chat is None or not waiting:
+            return
+        wanted = {self._key(chat, message.id) for message in waiting}
+        wanted |= {self._key(chat, message.in_reply_to) for message in waiting if message.in_reply_to}
+        known = {
+            key: recorded.stream.partition("/")[2] for key, recorded in self._store.by_keys(sorted(wanted)).items()
+        }
+        for message in waiting:
+            key = self._key(chat, message.id)
+            at = None if message.sent_at is None else message.sent_at.timestamp()
+            name = known.get(key) or (known.get(self._key(chat, message.in_reply_to)) if message.in_reply_to else None)
+            if name is None:
+                silent = at is not None and self._last_at is not None and at - self._last_at > self._silence
+                name = f"{chat.platform}:{chat.id}/{message.id}" if silent or not self._current else self._current
+            known[key] = name
+            self._current = name
+            self._last_at = at if at is not None else self._last_at
+            if name not in self._conversations:
+                self._conversations.add(name)
+                self.counts.conversations += 1
+            if name not in self._batch:
+                origin = _Origin(name, chat.platform, chat.title, (), keys=self._key(chat, ""), complete=False)
+                self._batch[name] = (origin, [])
+            self._batch[name][1].append(message)
+            self._remember(message.id)
+        waiting.clear()
+
+    def _remember(self, message_id: str) -> None:
+        if self._seen is not None:
+            self._seen.add(message_id)
+            if message_id.isdecimal():
+                number = int(message_id)
+                low, high = self._span or (number, number)
+                self._span = (min(low, number), max(high, number))
+
+    def _record_deletions(self, chat: SourceChat, seen: ScratchCounter, span: tuple[int, int]) -> None:
+        """Messages the log has between the first and last of this export, but the export has not: deleted."""
+        prefix = self._key(chat, "")
+        gone: list[str] = []
+        for key in self._store.keys_starting(prefix):
+            message_id = key[len(prefix) :]
+            if message_id.isdecimal() and span[0] <= int(message_id) <= span[1] and not seen.count(message_id):
+                gone.append(key)
+        for start in range(0, len(gone), BATCH):
+            streams: dict[str, set[str]] = {}
+            for key, recorded in self._store.by_keys(gone[start : start + BATCH]).items():
+                streams.setdefault(recorded.stream, set()).add(key)
+            for stream, keys in streams.items():
+                self._delete(stream, keys)
+
+    def _delete(self, stream: str, keys: set[str]) -> None:
+        for attempt in range(_ATTEMPTS):
+            state = fold(self._store.read(stream))
+            events: list[Event] = [
+                MessageDeleted(message.number)
+                for message in state.messages
+                if message.key in keys and not message.deleted
+            ]
+            if not events:
+                return
+            if self._source not in state.sources:
+                events.insert(0, ConversationContinued(self._source))
+            try:
+                self._store.append(stream, events, expected_version=state.version)
+            except VersionConflictError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                continue
+            self.counts.events += len(events)
+            self.counts.deleted += sum(isinstance(event, MessageDeleted) for event in events)
+            return
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        """Append what the log does not have of the batch, in one transaction."""
+        self._place_waiting()
+        batch = self._batch
+        if not batch:
+            return
+        for attempt in range(_ATTEMPTS):
+            counts = Counts()
+            appends = [
+                append
+                for origin, messages in batch.values()
+                if (append := self._append(origin, messages, counts)) is not None
+            ]
+            try:
+                self._store.append_batch(appends)
+                break
+            except VersionConflictError:
+                # Somebody wrote to one of the conversations in the meantime: compare again with what it is now.
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        for field in ("messages", "corrections", "feedback", "events", "edited", "deleted"):
+            setattr(self.counts, field, getattr(self.counts, field) + getattr(counts, field))
+        self._batch = {}
+        self._batched = 0
+
+    def _append(self, origin: _Origin, messages: list[SourceMessage], counts: Counts) -> Append | None:
+        stream = conversation_stream(origin.conversation)
+        decision = _Decision(origin, list(self._store.read(stream)), self._source, self._role)
+        for message in messages:
+            decision.take(message, counts)
+        if origin.complete:
+            decision.delete_missing({message.id for message in messages}, counts)
+        if not decision.events:
+            return None
+        counts.events += len(decision.events)
+        return Append(stream, decision.events, decision.keys, expected_version=decision.version)
+
+    def _role(self, message: SourceMessage) -> bool:
+        """Whether a timeline's message was written by the assistant."""
+        return _is(message, self._assistant) if self._assistant else bool(message.is_bot)
+
+
+class _Decision:
+    """The events that bring one conversation of the log up to what the source says: pure, given what the log has."""
+
+    def __init__(
+        self, origin: _Origin, log: list[RecordedEvent], source: str, is_assistant: Callable[[SourceMessage], bool]
+    ) -> None:
+        state = fold(log)
+        self.version = state.version
+        self.events: list[Event] = []
+        self.keys: list[str | None] = []
+        self._origin = origin
+        self._state = state
+        self._source = source
+        self._is_assistant = is_assistant
+        self._known = {message.key: message for message in state.messages if message.key is not None}
+        # Whatever was ever said counts, not what stands: a withdrawn correction does not come back with an old file.
+        self._said = {
+            (event.message, event.by, event.rating if isinstance(event, FeedbackGiven) else None, event.text)
+            for event in (recorded.event for recorded in log)
+            if isinstance(event, (Corrected, FeedbackGiven))
+        }
+        self._numbers: dict[str, int] = {}
+        self._prefix = origin.keys
+
+    def take(self, message: SourceMessage, counts: Counts) -> None:
+        """Record a message, or what is new about one the log has."""
+        key = f"{self._prefix}{message.id}"
+        counts.messages += 1
+        known = self._known.get(key)
+        if known is None:
+            number = self._record(message, key)
+            assistant = self._role_of(message) == "assistant"
+        else:
+            number = known.number
+            assistant = known.role == "assistant"
+            if known.text != message.text and not known.deleted:
+                self._add(MessageEdited(number, message.text, message.edited_at))
+                counts.edited += 1
+        self._numbers[message.id] = number
+        if assistant:
+            self._judge(message, number, counts)
+
+    def delete_missing(self, ids: set[str], counts: Counts) -> None:
+        """Record the deletion of messages that the log has from this source, and the source has no more."""
+        for key, message in self._known.items():
+            if key.startswith(self._prefix) and key[len(self._prefix) :] not in ids and not message.deleted:
+                self._add(MessageDeleted(message.number))
+                counts.deleted += 1
+
+    def _record(self, message: SourceMessage, key: str) -> int:
+        target = message.in_reply_to
+        in_reply_to = None
+        if target is not None:
+            in_reply_to = self._numbers.get(target)
+            if in_reply_to is None and (earlier := self._known.get(f"{self._prefix}{target}")) is not None:
+                in_reply_to = earlier.number
+        event = MessageRecorded(
+            self._role_of(message),
+            message.text,
+            message.author,
+            message.name,
+            message.sent_at,
+            in_reply_to,
+            message.attachments,
+            message.model,
+            message.weight,
+        )
+        return self._add(event, key)
+
+    def _role_of(self, message: SourceMessage) -> Role:
+        if message.role is not None:
+            return message.role
+        return "assistant" if self._is_assistant(message) else "user"
+
+    def _judge(self, message: SourceMessage, number: int, counts: Counts) -> None:
+        counts.corrections += len(message.corrections)
+        counts.feedback += len(message.ratings)
+        for correction in message.corrections:
+            by = correction.by or "import"
+            if (number, by, None, correction.text) not in self._said:
+                self._add(Corrected(number, correction.text, by))
+        anonymous = 0
+        for rating in message.ratings:
+            by = rating.by
+            if not by:
+                anonymous += 1
+                by = "anonymous" if anonymous == 1 else f"anonymous/{anonymous}"
+            if (number, by, rating.rating, rating.text) not in self._said:
+                self._add(FeedbackGiven(number, by, rating.rating, rating.text))
+
+    def _add(self, event: Event, key: str | None = None) -> int:
+        """Add an event, the conversation's beginning before the first; returns the version it will have."""
+        if not self.events:
+            if self.version == 0:
+                origin = self._origin
+                self._put(ConversationStarted(origin.platform, origin.title, origin.tags, self._source), None)
+            elif self._source not in self._state.sources:
+                self._put(ConversationContinued(self._source), None)
+        return self._put(event, key)
+
+    def _put(self, event: Event, key: str | None) -> int:
+        self.events.append(event)
+        self.keys.append(key)
+        return self.version + len(self.events)

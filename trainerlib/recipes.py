@@ -1,0 +1,269 @@
+"""Recipes: everything that decides which examples a dataset has, as one value that compares, prints and is stored.
+
+>>> recipe = Recipe(targets="corrected", context_turns=8, split=Split(train=0.9, test=0.1, seed=7))
+>>> recipe.split.validation
+0.0
+>>> Recipe.from_toml('''
+... [targets]
+... replies = "corected"
+... ''')
+Traceback (most recent call last):
+trainerlib.errors.RecipeError: recipe, line 3: targets.replies cannot be 'corected'; one of all, approved, corrected,
+corrected-or-approved
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from datetime import UTC, date, datetime, time
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from trainerlib.errors import RecipeError
+from trainerlib.events import JsonObject
+
+Targets = Literal["all", "approved", "corrected", "corrected-or-approved"]
+
+SPLITS = ("train", "validation", "test")
+
+
+class Split(msgspec.Struct, frozen=True):
+    """Which share of the conversations goes into each split; a hash of the conversation's id decides.
+
+    Give all three, or some: the others are 0. Without any: 0.90, 0.05 and 0.05.
+
+    Attributes:
+        train: share of conversations to train on, 0 to 1.
+        validation: share to watch during training.
+        test: share held out for evaluation.
+        seed: another seed deals the conversations another way.
+
+    Raises:
+        RecipeError: a share is outside 0 to 1, or they do not add up to 1.
+    """
+
+    train: float = 0.0
+    validation: float = 0.0
+    test: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not any((self.train, self.validation, self.test)):
+            for name, share in (("train", 0.9), ("validation", 0.05), ("test", 0.05)):
+                msgspec.structs.force_setattr(self, name, share)
+        for name in SPLITS:
+            if not 0 <= getattr(self, name) <= 1:
+                raise RecipeError(f"split.{name} cannot be {getattr(self, name)}; a share from 0 to 1")
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-9:
+            raise RecipeError(f"split: train + validation + test make {total:g}, not 1")
+
+    def shares(self) -> list[tuple[str, float]]:
+        """`(name, share)` of each split that gets anything."""
+        return [(name, getattr(self, name)) for name in SPLITS if getattr(self, name) > 0]
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """Which conversations are taken, which replies are targets, what each example shows, and how they are split.
+
+    Attributes:
+        platforms: only conversations of these platforms; empty for all.
+        tags: only conversations with at least one of these tags.
+        languages: only conversations in these languages, `en` or `ru`.
+        authors: only conversations in which one of these people speaks.
+        since: only conversations that began at or after this time.
+        until: only conversations that began before this time.
+        targets: which replies to learn: `corrected`, `approved` (rated at least `min_rating`), either, or `all`
+            (every reply, corrected ones as corrected, those rated down left out).
+        raters: whose word counts: the `latest`, the `majority`, or only the people listed (the latest of them).
+        min_rating: the rating from which a reply is approved, 1 to 5.
+        rated_down: a reply rated below 0 and not corrected is left out (`exclude`) or becomes an example with only a
+            rejected side (`reject`), which KTO learns from.
+        context_turns: most turns before the reply.
+        context_tokens: most tokens of instruction, context and reply together, by the estimate of
+            `trainerlib.datasets.estimate_tokens`; older turns are dropped to fit.
+        context_replies: earlier replies are shown `as-sent` or `corrected`.
+        system: the instruction: `as-recorded` (what was in force at the time), `none`, or a text of its own.
+        merge_seconds: consecutive messages of one author this close together are one turn; 0 to keep them apart.
+        duplicates: examples with the same context and sides are kept once (`exclude`) or each time (`keep`).
+        split: how conversations are dealt into train, validation and test.
+
+    Raises:
+        RecipeError: an impossible value or a contradiction.
+    """
+
+    platforms: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    authors: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    targets: Targets = "all"
+    raters: Literal["latest", "majority"] | tuple[str, ...] = "latest"
+    min_rating: int = 1
+    rated_down: Literal["exclude", "reject"] = "exclude"
+    context_turns: int = 12
+    context_tokens: int = 4096
+    context_replies: Literal["as-sent", "corrected"] = "as-sent"
+    system: str = "as-recorded"
+    merge_seconds: float = 300.0
+    duplicates: Literal["exclude", "keep"] = "exclude"
+    split: Split = msgspec.field(default_factory=Split)
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            value = getattr(self, name)
+            if isinstance(value, str) and value not in allowed:
+                raise RecipeError(f"{_TOML_NAME[name]} cannot be {value!r}; one of {', '.join(allowed)}")
+        for name in ("since", "until"):
+            value = getattr(self, name)
+            if value is not None and value.tzinfo is None:
+                msgspec.structs.force_setattr(self, name, value.replace(tzinfo=UTC))
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise RecipeError("select.until is not after select.since: no conversation can be taken")
+        if not 1 <= self.min_rating <= 5:
+            raise RecipeError(f"targets.min_rating cannot be {self.min_rating}; from 1 to 5")
+        for name, least in (("context_turns", 1), ("context_tokens", 16), ("merge_seconds", 0)):
+            if getattr(self, name) < least:
+                raise RecipeError(f"{_TOML_NAME[name]} cannot be {getattr(self, name)}; {least} or more")
+        unknown = [code for code in self.languages if code not in ("en", "ru", "und")]
+        if unknown:
+            raise RecipeError(f"select.languages cannot have {unknown[0]!r}; en, ru or und")
+        if self.rated_down == "reject" and self.targets != "all":
+            raise RecipeError('targets.rated_down = "reject" needs targets.replies = "all": it adds bad replies')
+
+    def to_json(self) -> JsonObject:
+        """The recipe as the JSON object that is stored in `DatasetBuilt`."""
+        return msgspec.to_builtins(self, builtin_types=())  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_json(cls, fields: JsonObject) -> Recipe:
+        """The recipe of `to_json`.
+
+        Raises:
+            RecipeError: a newer trainerlib stored something this one does not know.
+        """
+        unknown = [name for name in fields if name not in cls.__struct_fields__]
+        if unknown:
+            raise RecipeError(f"the recipe has {unknown[0]!r}, which this trainerlib does not know")
+        try:
+            return msgspec.convert(fields, cls)
+        except msgspec.ValidationError as error:
+            raise RecipeError(f"the recipe does not read: {error}") from error
+
+    @classmethod
+    def from_toml(cls, text: str, *, name: str = "recipe") -> Recipe:
+        """The recipe a TOML file describes, in its sections `select`, `targets`, `context`, `clean` and `split`.
+
+        Args:
+            text: content of the file.
+            name: what to call it in errors.
+
+        Raises:
+            RecipeError: bad TOML, an unknown key, an impossible value, each with its line and what would be right.
+        """
+        try:
+            document = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise RecipeError(f"{name}: {error}") from error
+        fields: dict[str, Any] = {}
+        for section, content in document.items():
+            if section not in _SECTIONS or not isinstance(content, dict):
+                raise _unknown(name, text, None, section, list(_SECTIONS))
+            for key, value in content.items():
+                field = _SECTIONS[section].get(key)
+                if field is None:
+                    raise _unknown(name, text, section, key, list(_SECTIONS[section]))
+                _put(fields, section, field, value)
+        return _converted(fields, name, text)
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "targets": get_args(Targets),
+    "raters": ("latest", "majority"),
+    "rated_down": ("exclude", "reject"),
+    "context_replies": ("as-sent", "corrected"),
+    "duplicates": ("exclude", "keep"),
+}
+
+_SECTIONS: dict[str, dict[str, str]] = {
+    "select": {name: name for name in ("platforms", "tags", "languages", "authors", "since", "until")},
+    "targets": {"replies": "targets", "raters": "raters", "min_rating": "min_rating", "rated_down": "rated_down"},
+    "context": {
+        "turns": "context_turns",
+        "tokens": "context_tokens",
+        "replies": "context_replies",
+        "system": "system",
+        "merge_seconds": "merge_seconds",
+    },
+    "clean": {"duplicates": "duplicates"},
+    "split": {name: name for name in (*SPLITS, "seed")},
+}
+_TOML_NAME = {field: f"{section}.{key}" for section, keys in _SECTIONS.items() for key, field in keys.items()}
+
+
+def _put(fields: dict[str, Any], section: str, field: str, value: Any) -> None:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time(), UTC)
+    if isinstance(value, list):
+        value = tuple(value)
+    if section == "split":
+        fields.setdefault("split", {})[field] = value
+    else:
+        fields[field] = value
+
+
+def _converted(fields: dict[str, Any], name: str, text: str) -> Recipe:
+    split = fields.pop("split", {})
+    kinds = [(_TOML_NAME[field], Recipe.__annotations__[field], value) for field, value in fields.items()]
+    kinds += [(f"split.{key}", Split.__annotations__[key], value) for key, value in split.items()]
+    for toml_name, kind, value in kinds:
+        wrong = _wrong_type(toml_name, kind, value)
+        if wrong:
+            raise RecipeError(f"{name}, line {_line(text, toml_name)}: {toml_name} {wrong}")
+    try:
+        return Recipe(**fields, split=Split(**split))
+    except RecipeError as error:
+        where = _line(text, str(error).split(" ", 1)[0].rstrip(":"))
+        raise RecipeError(f"{name}, line {where}: {error}") from None
+
+
+def _wrong_type(name: str, kind: str, value: Any) -> str:
+    """What is wrong with a value's type, in a newcomer's words; empty when nothing is."""
+    words = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+    if name == "targets.raters":
+        return "" if words or isinstance(value, str) else "is a word or a list of person ids"
+    if kind.startswith("tuple"):
+        return "" if words else 'is a list of words, such as ["telegram"]'
+    if kind.startswith("datetime"):
+        return "" if isinstance(value, datetime) else "is a date, such as 2026-01-31, without quotes"
+    if kind in ("int", "float"):
+        right = isinstance(value, int if kind == "int" else (int, float)) and not isinstance(value, bool)
+        return "" if right else f"cannot be {value!r}; a number"
+    return "" if isinstance(value, str) else f"cannot be {value!r}; a word in quotes"
+
+
+def _unknown(name: str, text: str, section: str | None, key: str, known: list[str]) -> RecipeError:
+    close = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"one of {', '.join(known)}"
+    where = _line(text, f"{section}.{key}" if section else key)
+    what = f"[{section}] has no key {key!r}" if section else f"there is no section [{key}]"
+    return RecipeError(f"{name}, line {where}: {what}; {hint}")
+
+
+def _line(text: str, dotted: str) -> int:
+    """Line number of a key, by a plain search: the section's header first, then the key below it."""
+    section, _, key = dotted.rpartition(".")
+    lines = text.splitlines()
+    start = 0
+    if section:
+        header = re.compile(rf"\s*\[\s*{re.escape(section)}\s*\]")
+        start = next((number for number, line in enumerate(lines) if header.match(line)), 0)
+    wanted = re.compile(rf"\s*(\[\s*)?[\"']?({re.escape(section)}\.)?{re.escape(key)}[\"']?\s*[\]=.]")
+    for number, line in enumerate(lines[start:], start + 1):
+        if wanted.match(line):
+            return number
+    return start + 1
