@@ -18,21 +18,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainerlib.builds import Dataset, DatasetDiff, Datasets, ExportReport
+    from trainerlib.chats import Chat
     from trainerlib.checks import check
     from trainerlib.conversations import Conversation, Correction, Feedback, Message
     from trainerlib.errors import TrainerlibError
     from trainerlib.events import Attachment
     from trainerlib.examples import Example, Turn
+    from trainerlib.imports import ImportReport
     from trainerlib.recipes import Recipe, Split
     from trainerlib.store.eventstore import EventStore
-    from trainerlib.workspace import Chat, ImportReport, Stats, Workspace, load_recipe
+    from trainerlib.workspace import Stats, Workspace, load_recipe
     from trainerlib.workspace import open_workspace as open  # noqa: A004 - trainerlib.open reads as intended
 
 __version__ = "0.1.0"
 
 _WHERE = {
     "Attachment": "trainerlib.events",
-    "Chat": "trainerlib.workspace",
+    "Chat": "trainerlib.chats",
     "Conversation": "trainerlib.conversations",
     "Correction": "trainerlib.conversations",
     "Dataset": "trainerlib.builds",
@@ -42,7 +44,7 @@ _WHERE = {
     "Example": "trainerlib.examples",
     "ExportReport": "trainerlib.builds",
     "Feedback": "trainerlib.conversations",
-    "ImportReport": "trainerlib.workspace",
+    "ImportReport": "trainerlib.imports",
     "Message": "trainerlib.conversations",
     "Recipe": "trainerlib.recipes",
     "Split": "trainerlib.recipes",

@@ -12,17 +12,19 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from hashlib import blake2b, sha256
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self, TypeVar, cast
 
 import msgspec
 
 from trainerlib.conversations import fold
 from trainerlib.datasets import Exclusion, Pipeline, compare, estimate_tokens
 from trainerlib.errors import DatasetError, LogMismatchError, NotFoundError
-from trainerlib.events import DatasetBuilt
-from trainerlib.examples import ConversationExamples, Example
+from trainerlib.events import DatasetBuilt, Role
+from trainerlib.examples import ConversationExamples, Example, Window
 from trainerlib.formats import expressible, find_format, rows
 from trainerlib.recipes import SPLITS, Recipe
 from trainerlib.store.eventstore import EventStore
@@ -36,7 +38,33 @@ _MANIFEST = "manifest.json"
 _BUFFER = 1 << 20
 _encode = msgspec.json.Encoder().encode
 _decode_line = msgspec.json.Decoder(ConversationExamples).decode
+
+
+class _StoredTurn(msgspec.Struct, frozen=True, gc=False):
+    role: Role
+    content: msgspec.Raw
+
+
+class _StoredWindow(Window, frozen=True, gc=False):
+    # A side that is absent is never written, so only its default is None.
+    chosen: msgspec.Raw = None  # type: ignore[assignment] # text as JSON, see `_StoredLine`
+    rejected: msgspec.Raw = None  # type: ignore[assignment] # likewise
+
+
+class _StoredLine(msgspec.Struct, frozen=True, gc=False):
+    """`ConversationExamples` with its texts left as JSON: an export only copies them."""
+
+    position: int
+    turns: tuple[_StoredTurn, ...]
+    examples: tuple[_StoredWindow, ...]
+    systems: tuple[msgspec.Raw, ...] = ()
+
+
+_decode_stored = msgspec.json.Decoder(_StoredLine).decode
 _decode_exclusion = msgspec.json.Decoder(Exclusion).decode
+
+
+_Line = TypeVar("_Line", ConversationExamples, _StoredLine)
 
 
 class ExportReport(msgspec.Struct, frozen=True):
@@ -124,7 +152,7 @@ class Dataset:
         Raises:
             DatasetError: no such split, or a file was changed on the disk.
         """
-        for name, line in self._lines(split):
+        for name, line in self._lines(split, _decode_line):
             yield from line.expand(name)
 
     def exclusions(self) -> Iterator[Exclusion]:
@@ -151,7 +179,7 @@ class Dataset:
             raise NotFoundError(f"{path.parent}: no such directory")
         partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
         try:
-            with partial.open("wb", buffering=_BUFFER) as file:
+            with partial.open("wb") as file:
                 report = self._write(file, format, split, path)
             partial.replace(path)
         finally:
@@ -160,17 +188,17 @@ class Dataset:
 
     def _write(self, file: BinaryIO, format: str, split: str | None, path: Path | None) -> ExportReport:  # noqa: A002 - as above
         written = examples = without = 0
-        digest = sha256()
-        for _, line in self._lines(split):
-            examples += len(line.examples)
-            lines = list(rows(line, format))
-            if len(lines) != len(line.examples):
-                without += sum(not expressible(window, format) for window in line.examples)
-            written += len(lines)
-            data = b"".join(lines)
-            digest.update(data)
-            file.write(data)
-        return ExportReport(format, written, examples, without, path, digest.hexdigest())
+        with _HashingFile(file) as output:
+            for _, stored in self._lines(split, _decode_stored):
+                # The same fields, and a format puts the texts into its rows as JSON whichever they are.
+                line = cast(ConversationExamples, stored)
+                examples += len(line.examples)
+                lines = list(rows(line, format))
+                if len(lines) != len(line.examples):
+                    without += sum(not expressible(window, format) for window in line.examples)
+                written += len(lines)
+                output.write(b"".join(lines))
+            return ExportReport(format, written, examples, without, path, output.finish())
 
     def diff(self, other: Dataset) -> DatasetDiff:
         """What `other` has more, less and differently."""
@@ -180,7 +208,7 @@ class Dataset:
     def estimate_tokens(self) -> int:
         """About how many tokens one pass over all examples takes; see `trainerlib.datasets.estimate_tokens`."""
         total = 0
-        for _, line in self._lines(None):
+        for _, line in self._lines(None, _decode_line):
             turns = [estimate_tokens(turn.content) for turn in line.turns]
             systems = [estimate_tokens(text) for text in line.systems]
             for window in line.examples:
@@ -204,22 +232,22 @@ class Dataset:
         return []
 
     def _digests(self) -> Iterator[tuple[str, int, str]]:
-        for _, line in self._lines(None):
+        for _, line in self._lines(None, _decode_line):
             for example in line.expand(""):
                 content = _encode((example.context, example.chosen, example.rejected))
                 yield example.conversation, example.message, blake2b(content, digest_size=16).hexdigest()
 
-    def _lines(self, split: str | None) -> Iterator[tuple[str, ConversationExamples]]:
+    def _lines(self, split: str | None, decode: Callable[[bytes], _Line]) -> Iterator[tuple[str, _Line]]:
         """`(split, line)` for each conversation, in log order over all splits."""
         if split is not None and split not in self.splits:
             known = ", ".join(self.splits)
             raise DatasetError(f"dataset {self.name} v{self.version} has no split {split!r}; it has {known}")
         names = [split] if split is not None else list(self.splits)
-        files = [self._split(name) for name in names]
+        files = [self._split(name, decode) for name in names]
         return iter(files[0]) if len(files) == 1 else heapq.merge(*files, key=lambda item: item[1].position)
 
-    def _split(self, name: str) -> Iterator[tuple[str, ConversationExamples]]:
-        return ((name, _decode_line(line)) for line in self._file(f"{name}.jsonl"))
+    def _split(self, name: str, decode: Callable[[bytes], _Line]) -> Iterator[tuple[str, _Line]]:
+        return ((name, decode(line)) for line in self._file(f"{name}.jsonl"))
 
     def _file(self, name: str) -> Iterator[bytes]:
         """Lines of one of its files, made again when missing, and checked against its sha256 at the end."""
@@ -356,31 +384,47 @@ class _Building:
 
 
 class _HashingFile:
-    """Writes lines to a file, if there is one, and hashes them either way."""
+    """Hashes what is written, and writes it to a stream if there is one, in a thread: neither needs the interpreter."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._file = path.open("wb", buffering=_BUFFER) if path is not None else None
+    def __init__(self, stream: BinaryIO | None) -> None:
+        self._stream = stream
         self._digest = sha256()
-        self._lines: list[bytes] = []
+        self._waiting: list[bytes] = []
+        self._size = 0
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
 
-    def write(self, line: bytes) -> None:
-        self._lines += (line, b"\n")
-        if len(self._lines) > 1_000:
-            self._flush()
+    def write(self, data: bytes) -> None:
+        self._waiting.append(data)
+        self._size += len(data)
+        if self._size > _BUFFER:
+            self._hand_over()
 
-    def close(self) -> str:
-        """Hex digest of everything written."""
-        self._flush()
-        if self._file is not None:
-            self._file.close()
+    def finish(self) -> str:
+        """Wait until everything is written; its hex digest."""
+        self._hand_over()
+        if self._pending is not None:
+            self._pending.result()
         return self._digest.hexdigest()
 
-    def _flush(self) -> None:
-        data = b"".join(self._lines)
-        self._lines.clear()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+    def _hand_over(self) -> None:
+        if self._pending is not None:
+            # One buffer at a time, so that memory stays flat and a full disk is noticed.
+            self._pending.result()
+        self._pending = self._thread.submit(self._take, b"".join(self._waiting))
+        self._waiting.clear()
+        self._size = 0
+
+    def _take(self, data: bytes) -> None:
         self._digest.update(data)
-        if self._file is not None:
-            self._file.write(data)
+        if self._stream is not None:
+            self._stream.write(data)
 
 
 def _build(
@@ -388,23 +432,25 @@ def _build(
 ) -> DatasetBuilt:
     """Run the pipeline over the log up to a position; write the files when there is a directory for them."""
     names = [f"{name}.jsonl" for name in SPLITS if getattr(recipe.split, name) > 0] + [_EXCLUDED]
-    files = {name: _HashingFile(directory / name if directory is not None else None) for name in names}
     pipeline = Pipeline(recipe)
     done = 0
-    try:
+    with ExitStack() as stack:
+        files: dict[str, _HashingFile] = {}
+        for name in names:
+            stream = stack.enter_context((directory / name).open("wb")) if directory is not None else None
+            files[name] = stack.enter_context(_HashingFile(stream))
         for events in store.read_by_stream(until=position):
             done += len(events)
             if not events[0].stream.startswith("conversation/"):
                 continue
             taken = pipeline.take(fold(events))
             if taken.examples is not None:
-                files[f"{taken.split}.jsonl"].write(_encode(taken.examples))
+                files[f"{taken.split}.jsonl"].write(_encode(taken.examples) + b"\n")
             for exclusion in taken.excluded:
-                files[_EXCLUDED].write(_encode(exclusion))
+                files[_EXCLUDED].write(_encode(exclusion) + b"\n")
             if progress is not None:
                 progress(done, position)
-    finally:
-        digests = {name: file.close() for name, file in files.items()}
+        digests = {name: file.finish() for name, file in files.items()}
     excluded = dict(sorted(pipeline.excluded.items(), key=lambda item: (-item[1], item[0])))
     return DatasetBuilt("", 0, recipe.to_json(), position, pipeline.candidates, pipeline.examples, excluded,
                         pipeline.splits, digests)  # fmt: skip

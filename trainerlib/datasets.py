@@ -191,7 +191,7 @@ class Pipeline:
             return "context-limit"
         if self.recipe.duplicates == "keep":
             return Window(message.id, start, stop, chosen, rejected, system)
-        context = dialogue.context(start, stop, system)
+        context = dialogue.hashed(start, stop, system)
         good_repeats = good is not None and self._repeats(context, b"+", good)
         bad_repeats = bad is not None and self._repeats(context, b"-", bad)
         if good is None or bad is None:
@@ -203,9 +203,11 @@ class Pipeline:
             return "duplicate"
         return Window(message.id, start, stop, chosen, rejected, system, good_repeats, bad_repeats)
 
-    def _repeats(self, context: bytes, side: bytes, text: bytes) -> bool:
+    def _repeats(self, context: blake2b, side: bytes, text: bytes) -> bool:
         """Whether an earlier example has this side after this context; remembers it otherwise."""
-        digest = blake2b(context + side + text, digest_size=16).digest()
+        hashed = context.copy()
+        hashed.update(side + text)
+        digest = hashed.digest()
         if digest in self._seen:
             return True
         self._seen.add(digest)
@@ -215,8 +217,8 @@ class Pipeline:
 class _Dialogue:
     """A conversation as its model should see it: turns in order, the instruction in force at each, what is no turn."""
 
-    __slots__ = ("_encoded", "_numbers", "_recipe", "_tokens", "candidates", "dropped", "sent", "system_before",
-                 "systems", "turns")  # fmt: skip
+    __slots__ = ("_encoded", "_hashed", "_hashed_stop", "_hashed_system", "_numbers", "_recipe", "_tokens",
+                 "candidates", "dropped", "sent", "system_before", "systems", "turns")  # fmt: skip
 
     def __init__(self, conversation: Conversation, recipe: Recipe) -> None:
         self._recipe = recipe
@@ -232,6 +234,7 @@ class _Dialogue:
             self.systems.append(recipe.system)
             system = 0
         before: Message | None = None
+        turns, numbers = self.turns, self._numbers
         for message in conversation.messages:
             role = message.role
             if role == "system":
@@ -239,18 +242,20 @@ class _Dialogue:
                     system = self._system(message.text, system)
                 continue
             content = message.content if message.attachments else message.text
-            reason = _no_turn(message, content)
-            if reason or role == "tool":
-                if role == "assistant":
-                    self.dropped.append((message, reason))
-                continue
-            index = len(self.turns)
-            if before is not None and message.timed and before.role == role and self._continues(before, message):
+            if message.deleted or message.delivered is None or role == "tool" or not content or content.isspace():
+                # Seldom; only a correction gives such a message a place in the dialogue.
+                reason = _no_turn(message, content)
+                if reason or role == "tool":
+                    if role == "assistant":
+                        self.dropped.append((message, reason))
+                    continue
+            index = len(turns)
+            if message.timed and before is not None and before.role == role and self._continues(before, message):
                 index -= 1
                 if role == "assistant":
                     self.sent[index] = f"{self.sent[index]}\n\n{content}"
                     self.dropped.append((message, "merged"))
-                self.turns[index] = Turn(role, f"{self.turns[index].content}\n\n{content}")
+                turns[index] = Turn(role, f"{turns[index].content}\n\n{content}")
             else:
                 in_force = system
                 if role == "assistant":
@@ -261,14 +266,16 @@ class _Dialogue:
                     # A reply without words of its own is shown by its correction.
                     if message.corrections and (recipe.context_replies == "corrected" or not content.strip()):
                         content = message.corrected_text
-                self.turns.append(Turn(role, content))
+                turns.append(Turn(role, content))
                 self.system_before.append(in_force)
-            self._numbers[message.number] = index
+            numbers[message.number] = index
             before = message
         # As `estimate_tokens` counts; sums up to each turn, so that any window's count is one subtraction.
         self._tokens = [0, *accumulate(estimate_tokens(turn.content) for turn in self.turns)]
         # JSON tells where each turn ends, whatever its text.
         self._encoded = [_encode(turn) for turn in self.turns]
+        self._hashed = blake2b(digest_size=16)
+        self._hashed_system, self._hashed_stop = -1, 0
 
     def _system(self, text: str, current: int) -> int:
         """Index into `systems` of the instruction in force once `text` was given, by the recipe."""
@@ -312,10 +319,20 @@ class _Dialogue:
             start += 1
         return start
 
-    def context(self, start: int, stop: int, system: int) -> bytes:
-        """Bytes that two contexts share only when they say the same."""
-        turns = b"".join(self._encoded[start:stop])
-        return turns if system < 0 else _encode(self.systems[system]) + turns
+    def hashed(self, start: int, stop: int, system: int) -> blake2b:
+        """A context's hash, to go on with its sides: the same only for contexts that say the same.
+
+        Windows of a conversation mostly begin at its first turn, so the hash of the last one is gone on with.
+        """
+        if start or system != self._hashed_system or stop < self._hashed_stop:
+            hashed = blake2b(b"" if system < 0 else _encode(self.systems[system]), digest_size=16)
+            done = start
+        else:
+            hashed, done = self._hashed, self._hashed_stop
+        hashed.update(b"".join(self._encoded[done:stop]))
+        if start == 0:
+            self._hashed, self._hashed_system, self._hashed_stop = hashed, system, stop
+        return hashed
 
 
 def _unselected(conversation: Conversation, recipe: Recipe) -> str:

@@ -51,6 +51,7 @@ class Split(msgspec.Struct, frozen=True):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _check_types(self)
         if not any((self.train, self.validation, self.test)):
             for name, share in (("train", 0.9), ("validation", 0.05), ("test", 0.05)):
                 msgspec.structs.force_setattr(self, name, share)
@@ -114,14 +115,13 @@ class Recipe(msgspec.Struct, frozen=True):
     split: Split = msgspec.field(default_factory=Split)
 
     def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            msgspec.structs.force_setattr(self, name, _plain(getattr(self, name)))
+        _check_types(self)
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if isinstance(value, str) and value not in allowed:
                 raise RecipeError(f"{_TOML_NAME[name]} cannot be {value!r}; one of {', '.join(allowed)}")
-        for name in ("since", "until"):
-            value = getattr(self, name)
-            if value is not None and value.tzinfo is None:
-                msgspec.structs.force_setattr(self, name, value.replace(tzinfo=UTC))
         if self.since is not None and self.until is not None and self.since >= self.until:
             raise RecipeError("select.until is not after select.since: no conversation can be taken")
         if not 1 <= self.min_rating <= 5:
@@ -129,6 +129,8 @@ class Recipe(msgspec.Struct, frozen=True):
         for name, least in (("context_turns", 1), ("context_tokens", 16), ("merge_seconds", 0)):
             if getattr(self, name) < least:
                 raise RecipeError(f"{_TOML_NAME[name]} cannot be {getattr(self, name)}; {least} or more")
+        if not self.system.strip():
+            raise RecipeError('context.system cannot be empty; "as-recorded", "none" or a text of its own')
         unknown = [code for code in self.languages if code not in ("en", "ru", "und")]
         if unknown:
             raise RecipeError(f"select.languages cannot have {unknown[0]!r}; en, ru or und")
@@ -171,8 +173,11 @@ class Recipe(msgspec.Struct, frozen=True):
             raise RecipeError(f"{name}: {error}") from error
         fields: dict[str, Any] = {}
         for section, content in document.items():
-            if section not in _SECTIONS or not isinstance(content, dict):
+            if section not in _SECTIONS:
                 raise _unknown(name, text, None, section, list(_SECTIONS))
+            if not isinstance(content, dict):
+                where = _line(text, section)
+                raise RecipeError(f"{name}, line {where}: {section} is a section; write [{section}], its keys below")
             for key, value in content.items():
                 field = _SECTIONS[section].get(key)
                 if field is None:
@@ -206,10 +211,6 @@ _TOML_NAME = {field: f"{section}.{key}" for section, keys in _SECTIONS.items() f
 
 
 def _put(fields: dict[str, Any], section: str, field: str, value: Any) -> None:
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime.combine(value, time(), UTC)
-    if isinstance(value, list):
-        value = tuple(value)
     if section == "split":
         fields.setdefault("split", {})[field] = value
     else:
@@ -218,17 +219,28 @@ def _put(fields: dict[str, Any], section: str, field: str, value: Any) -> None:
 
 def _converted(fields: dict[str, Any], name: str, text: str) -> Recipe:
     split = fields.pop("split", {})
-    kinds = [(_TOML_NAME[field], Recipe.__annotations__[field], value) for field, value in fields.items()]
-    kinds += [(f"split.{key}", Split.__annotations__[key], value) for key, value in split.items()]
-    for toml_name, kind, value in kinds:
-        wrong = _wrong_type(toml_name, kind, value)
-        if wrong:
-            raise RecipeError(f"{name}, line {_line(text, toml_name)}: {toml_name} {wrong}")
     try:
         return Recipe(**fields, split=Split(**split))
     except RecipeError as error:
         where = _line(text, str(error).split(" ", 1)[0].rstrip(":"))
         raise RecipeError(f"{name}, line {where}: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """A value as recipes compare and store it: lists as tuples, days and times without a zone as UTC."""
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+    return datetime.combine(value, time(), UTC) if isinstance(value, date) else value
+
+
+def _check_types(part: Recipe | Split) -> None:
+    for field, kind in type(part).__annotations__.items():
+        name = _TOML_NAME.get(field, field)
+        wrong = _wrong_type(name, kind, getattr(part, field))
+        if wrong:
+            raise RecipeError(f"{name} {wrong}")
 
 
 def _wrong_type(name: str, kind: str, value: Any) -> str:
@@ -239,10 +251,12 @@ def _wrong_type(name: str, kind: str, value: Any) -> str:
     if kind.startswith("tuple"):
         return "" if words else 'is a list of words, such as ["telegram"]'
     if kind.startswith("datetime"):
-        return "" if isinstance(value, datetime) else "is a date, such as 2026-01-31, without quotes"
+        return "" if value is None or isinstance(value, datetime) else "is a date, such as 2026-01-31, without quotes"
     if kind in ("int", "float"):
         right = isinstance(value, int if kind == "int" else (int, float)) and not isinstance(value, bool)
-        return "" if right else f"cannot be {value!r}; a number"
+        return "" if right and abs(value) < 2**63 else f"cannot be {value!r}; a number"
+    if kind == "Split":
+        return "" if isinstance(value, Split) else "is a Split, such as Split(train=0.9, test=0.1)"
     return "" if isinstance(value, str) else f"cannot be {value!r}; a word in quotes"
 
 

@@ -23,27 +23,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from hashlib import sha256
 from html import escape
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
-from trainerlib import importers, settings
+from trainerlib import settings
 from trainerlib.builds import Datasets
-from trainerlib.conversations import Conversation, Correction, Feedback, Message, fold
+from trainerlib.chats import Chat
+from trainerlib.conversations import Correction, Feedback, Message, fold
 from trainerlib.errors import (
-    BadLineError,
     InvalidEventError,
     NotFoundError,
+    RecipeError,
     VersionConflictError,
     WorkspaceNotFoundError,
 )
 from trainerlib.events import (
-    Attachment,
     ConversationStarted,
-    ConversationTagged,
     Corrected,
     CorrectionWithdrawn,
     Event,
@@ -55,11 +53,9 @@ from trainerlib.events import (
     MessageRecorded,
     RecordedEvent,
     ReplyGenerated,
-    Role,
-    conversation_stream,
+    TranscriptRecorded,
 )
-from trainerlib.importers.recorder import Recorder, find_assistant
-from trainerlib.importers.records import BadLine
+from trainerlib.imports import ImportReport, Progress, import_file, imported
 from trainerlib.recipes import Recipe
 from trainerlib.store import projections
 from trainerlib.store.eventstore import EventStore
@@ -68,13 +64,6 @@ from trainerlib.store.search import SearchIndex
 
 DATABASE = "trainer.db"
 DIRECTORIES = ("files", "datasets", "archive", "models")
-
-Progress = Callable[[int, int], None]
-"""Called with how much is done and how much there is."""
-
-_ROLES = ("system", "user", "assistant", "tool")
-_REPORTED_LINES = 1_000
-_RECORDED_LINES = 100
 
 
 class SearchHit(msgspec.Struct, frozen=True):
@@ -112,42 +101,6 @@ class Stats(msgspec.Struct, frozen=True):
     datasets: int
     imports: int
     database_bytes: int
-
-
-class ImportReport(msgspec.Struct, frozen=True):
-    """What a file held and what importing it did.
-
-    Attributes:
-        file: the file's name.
-        format: the format it was read as.
-        assistant: who was taken for the assistant; empty when the source says every role.
-        sha256: hex digest of the file.
-        conversations: conversations in the file.
-        messages: messages in the file.
-        corrections: corrections in the file.
-        feedback: ratings in the file.
-        events: events this run added to the log.
-        edited: messages found changed since an earlier import.
-        deleted: messages found deleted since an earlier import.
-        bad_lines: the first thousand bad lines (the first hundred when the file was imported before).
-        bad_line_count: all of them.
-        already: this very file was imported before, and nothing was added.
-    """
-
-    file: str
-    format: str
-    assistant: str
-    sha256: str
-    conversations: int
-    messages: int
-    corrections: int
-    feedback: int
-    events: int = 0
-    edited: int = 0
-    deleted: int = 0
-    bad_lines: tuple[BadLine, ...] = ()
-    bad_line_count: int = 0
-    already: bool = False
 
 
 def open_workspace(path: str | Path = "workspace", *, create: bool = True) -> Workspace:
@@ -221,7 +174,8 @@ class Workspace:
         if not conversation.strip() or not conversation.isprintable():
             raise InvalidEventError(f"{conversation!r} is no id for a conversation")
         default = conversation.partition(":")[0] if ":" in conversation else ""
-        return Chat(self, conversation, ConversationStarted(platform or default, title, tuple(tags)))
+        beginning = ConversationStarted(platform or default, title, tuple(tags))
+        return Chat(self.store, conversation, beginning, self._started)
 
     def conversations(
         self,
@@ -396,6 +350,24 @@ class Workspace:
                 continue
         return self.message(message_id)
 
+    def transcribe(self, message_id: int, text: str, *, attachment: int = 0, engine: str = "") -> Message:
+        """Record the words of a voice message or document that became known later.
+
+        Args:
+            message_id: id of the message.
+            text: the transcript.
+            attachment: index of the attachment, from 0.
+            engine: what produced it.
+
+        Raises:
+            NotFoundError: no message has that id, or it has no such attachment.
+        """
+        if not 0 <= attachment < len(self.message(message_id).attachments):
+            raise NotFoundError(f"message {message_id} has no attachment {attachment}")
+        recorded = self._located(message_id)
+        self.store.append(recorded.stream, [TranscriptRecorded(recorded.version, attachment, text, engine)])
+        return self.message(message_id)
+
     def _located(self, message_id: int) -> RecordedEvent:
         recorded = self.store.at(message_id)
         if recorded is None or not isinstance(recorded.event, (MessageRecorded, ReplyGenerated)):
@@ -453,64 +425,20 @@ class Workspace:
             BadLineError: `strict`, and there is a bad line; nothing was recorded.
             StoreError: the log cannot be written; what was recorded so far stays, and a new run goes on from there.
         """
-        source = Path(path)
-        size, digest = _hashed(source)
-        known = format or importers.detect(source)
-        earlier = self._imported(digest)
-        if earlier is not None and earlier.format == known and assistant in (None, "", earlier.assistant):
-            if basis and basis != earlier.basis:
-                changed = msgspec.structs.replace(earlier, basis=basis)
-                self.store.append(f"import/{digest}", [changed])
-                return _report(changed, events=1)
-            return _report(earlier, already=True)
-        name = find_assistant(importers.read(source, known), assistant)
-        if strict:
-            for record in importers.read(source, known):
-                if isinstance(record, BadLine):
-                    raise BadLineError(record.line, record.reason)
-        bad_lines: list[BadLine] = []
-        bad_line_count = 0
-
-        def note(bad: BadLine) -> None:
-            nonlocal bad_line_count
-            bad_line_count += 1
-            if len(bad_lines) < _REPORTED_LINES:
-                bad_lines.append(bad)
-
-        read = None if progress is None else (lambda done: progress(done, size))
-        recorder = Recorder(
+        return import_file(
             self.store,
-            source=digest,
-            assistant=name,
+            Path(path),
             silence=self.settings.import_.silence_hours * 3600,
-            on_bad_line=note,
+            format=format,
+            assistant=assistant,
+            basis=basis,
+            strict=strict,
+            progress=progress,
         )
-        with self.store.database.bulk():
-            counts = recorder.record(importers.read(source, known, progress=read))
-        event = Imported(
-            source.name,
-            digest,
-            known,
-            name,
-            basis,
-            counts.conversations,
-            counts.messages,
-            counts.corrections,
-            counts.feedback,
-            bad_line_count,
-            tuple((bad.line, bad.reason) for bad in bad_lines[:_RECORDED_LINES]),
-        )
-        self.store.append(f"import/{digest}", [event])
-        report = _report(event, events=counts.events + 1, edited=counts.edited, deleted=counts.deleted)
-        return msgspec.structs.replace(report, bad_lines=tuple(bad_lines))
 
     def imports(self) -> list[Imported]:
         """Every file that was imported, in order; of one imported again, the latest word."""
-        return [event for stream in self.store.streams("import/") if (event := self._imported(stream[7:])) is not None]
-
-    def _imported(self, digest: str) -> Imported | None:
-        events = [recorded.event for recorded in self.store.read(f"import/{digest}")]
-        return next((event for event in reversed(events) if isinstance(event, Imported)), None)
+        return [event for stream in self.store.streams("import/") if (event := imported(self.store, stream[7:]))]
 
     # --- the whole ---------------------------------------------------------------------------------------------------
 
@@ -576,110 +504,6 @@ class Workspace:
             yield {"up": "rated up", "down": "rated down"}.get(name, name), getattr(stats, name)
 
 
-class Chat:
-    """A conversation of a workspace, to read and to record in.
-
-    Attributes:
-        id: `telegram:42`.
-    """
-
-    def __init__(self, workspace: Workspace, conversation: str, beginning: ConversationStarted) -> None:
-        self.id = conversation
-        self._workspace = workspace
-        self._store = workspace.store
-        self._stream = conversation_stream(conversation)
-        self._beginning = beginning
-
-    @property
-    def state(self) -> Conversation:
-        """The conversation as it stands; `print` it to read the dialogue."""
-        folded = fold(self._store.read(self._stream))
-        return folded if folded.id else Conversation(self.id)
-
-    @property
-    def messages(self) -> tuple[Message, ...]:
-        """Its messages, oldest first."""
-        return self.state.messages
-
-    def record(
-        self,
-        role: Role,
-        text: str,
-        *,
-        author: str = "",
-        name: str = "",
-        sent_at: datetime | None = None,
-        in_reply_to: Message | int | None = None,
-        attachments: Sequence[Attachment] = (),
-        model: str = "",
-        key: str | None = None,
-    ) -> Message:
-        """Record a message, durably, once.
-
-        Args:
-            role: `user`, `assistant`, `system` (sets the instruction from here on) or `tool`.
-            text: the words, kept exactly as they are.
-            author: person id, `telegram:7`.
-            name: the author's display name.
-            sent_at: when the platform says it was sent; aware.
-            in_reply_to: the message it answers, or its id.
-            attachments: voice, documents, pictures.
-            model: the model that wrote it.
-            key: its natural key, `telegram:<bot>:<chat>:<message>`: a redelivered message is recorded once.
-
-        Raises:
-            InvalidEventError: an unknown role, a naive time, or neither words nor attachments.
-            NotFoundError: `in_reply_to` names no message of this conversation.
-            KeyConflictError: the key belongs to other content.
-            StoreError: nothing was recorded.
-        """
-        if role not in _ROLES:
-            raise InvalidEventError(f"unknown role {role!r}; one of {', '.join(_ROLES)}")
-        if not text and not attachments:
-            raise InvalidEventError("a message has words or attachments")
-        if sent_at is not None and sent_at.tzinfo is None:
-            raise InvalidEventError("sent_at has no time zone")
-        event = MessageRecorded(role, text, author, name, sent_at, self._number(in_reply_to), tuple(attachments), model)
-        return fold((self._append(event, key),)).messages[0]
-
-    def tag(self, *add: str, remove: Sequence[str] = ()) -> None:
-        """Put labels on the conversation, or take them off."""
-        self._append(ConversationTagged(add, tuple(remove)), None)
-
-    def _append(self, event: Event, key: str | None) -> RecordedEvent:
-        """Append to the conversation, its beginning first when it is new."""
-        started = self._workspace._started  # noqa: SLF001 - one class in two halves
-        if self.id not in started and self._store.version(self._stream) == 0:
-            try:
-                return self._store.append(self._stream, [self._beginning, event], keys=[None, key], expected_version=0)[
-                    1
-                ]
-            except VersionConflictError:
-                # Another process began it a moment ago.
-                started.add(self.id)
-        if len(started) > 10_000:
-            started.clear()
-        started.add(self.id)
-        return self._store.append(self._stream, [event], keys=[key])[0]
-
-    def _number(self, target: Message | int | None) -> int | None:
-        if target is None:
-            return None
-        if isinstance(target, Message):
-            return target.number
-        recorded = self._store.at(target)
-        if recorded is None or recorded.stream != self._stream:
-            raise NotFoundError(f"message {target} is not in conversation {self.id}")
-        return recorded.version
-
-    def __repr__(self) -> str:
-        """The dialogue."""
-        return str(self.state)
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{escape(str(self.state))}</pre>"
-
-
 def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe from a TOML file.
 
@@ -689,47 +513,14 @@ def load_recipe(path: str | Path) -> Recipe:
     """
     file = Path(path)
     try:
-        return Recipe.from_toml(file.read_text(encoding="utf-8"), name=file.name)
+        return Recipe.from_toml(file.read_text(encoding="utf-8-sig"), name=file.name)
     except OSError as error:
         raise NotFoundError(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{file.name}: byte {error.start + 1} is not UTF-8") from error
 
 
 def _person(by: str) -> str:
     if not by.strip():
         raise InvalidEventError("`by` names the person who says it; it cannot be empty")
     return by
-
-
-def _hashed(path: Path) -> tuple[int, str]:
-    """Size and sha256 of a file."""
-    digest = sha256()
-    size = 0
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-                size += len(chunk)
-    except OSError as error:
-        raise NotFoundError(f"{path}: {error.strerror}") from error
-    return size, digest.hexdigest()
-
-
-def _report(
-    event: Imported, *, events: int = 0, edited: int = 0, deleted: int = 0, already: bool = False
-) -> ImportReport:
-    return ImportReport(
-        event.file,
-        event.format,
-        event.assistant,
-        event.sha256,
-        event.conversations,
-        event.messages,
-        event.corrections,
-        event.feedback,
-        events,
-        edited,
-        deleted,
-        tuple(BadLine(line, reason) for line, reason in event.first_bad_lines),
-        event.bad_lines,
-        already,
-    )

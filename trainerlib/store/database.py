@@ -83,12 +83,16 @@ class Database:
         self.lock = threading.Lock()
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
-        if not path.parent.is_dir():
-            raise NotFoundError(f"{path.parent}: no such directory")
-        if read_only and not path.is_file():
-            raise NotFoundError(f"{path}: no such database")
-        if path.exists() and not path.is_file():
-            raise NotADatabaseError(f"{path}: not a file")
+        self._closed = False
+        try:
+            if not path.parent.is_dir():
+                raise NotFoundError(f"{path.parent}: no such directory")
+            if read_only and not path.is_file():
+                raise NotFoundError(f"{path}: no such database")
+            if path.exists() and not path.is_file():
+                raise NotADatabaseError(f"{path}: not a file")
+        except OSError as error:
+            raise ReadOnlyError(f"{path}: {error.strerror}") from error
         self._engine = self._make_engine(synchronous, busy_timeout)
         try:
             self._prepare()
@@ -105,6 +109,8 @@ class Database:
         engine = create_engine(
             f"sqlite:///file:{self.path.absolute().as_uri()[7:]}?mode={mode}&uri=true",
             connect_args={"check_same_thread": False, "isolation_level": None, "timeout": busy_timeout},
+            # Each thread keeps its reading connection: any limit would make the next thread wait for one to end.
+            pool_size=0,
         )
 
         @event.listens_for(engine, "connect")
@@ -161,6 +167,8 @@ class Database:
         """This thread's reading connection."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
+            if self._closed:
+                raise StoreError(f"{self.path}: the store is closed")
             try:
                 proxied = self._engine.raw_connection()
             except (sqlite3.Error, DBAPIError) as error:
@@ -175,6 +183,20 @@ class Database:
         """All rows of a read."""
         try:
             return self.reader().execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """This thread's reading connection, seeing one moment of the log; temporary tables are gone at the end."""
+        connection = self.reader()
+        try:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
 
@@ -226,6 +248,7 @@ class Database:
 
     def close(self) -> None:
         """Close every connection; SQLite folds the write-ahead log into the file."""
+        self._closed = True
         self._engine.dispose()
         for connection in self._connections:
             connection.close()

@@ -20,30 +20,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import count, groupby, repeat
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
 from trainerlib.errors import (
+    CorruptError,
     InvalidEventError,
-    KeyConflictError,
     LogMismatchError,
     StoreError,
     TrainerlibError,
-    VersionConflictError,
 )
 from trainerlib.events import CODEC, Codec, Event, RecordedEvent
 from trainerlib.store import projections, tables
+from trainerlib.store.batches import REMEMBERED, Batch, Encoded
 from trainerlib.store.database import Database, Synchronous
 
-PAGE = 1_000
+PAGE = 2_000
 """Rows a read fetches at once: no cursor stays open, so readers never hold back a checkpoint."""
 
 _GROUP = 512
@@ -51,9 +50,6 @@ _GROUP = 512
 
 _QUEUE = 4_096
 """Most appends that asynchronous callers of one event loop may have waiting."""
-
-_REMEMBERED = 50_000
-"""Most stream names kept in memory for each direction."""
 
 _LAST = 2**63 - 1
 
@@ -74,22 +70,12 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     expected_version: int | None = None
 
 
-class _Encoded(msgspec.Struct, frozen=True, gc=False):
-    """An append with its events as JSON. Parallel lists: a tuple an event would keep the garbage collector busy."""
-
-    stream: str
-    events: Sequence[Event]
-    data: list[bytes]
-    keys: Sequence[str | None] | None
-    expected_version: int | None
-
-
 class _Request:
     """Appends that are recorded together or not at all, and what became of them."""
 
     __slots__ = ("appends", "done", "error", "future", "keys", "loop", "result")
 
-    def __init__(self, appends: list[_Encoded]) -> None:
+    def __init__(self, appends: list[Encoded]) -> None:
         self.appends = appends
         self.keys = [key for append in appends if append.keys for key in append.keys if key is not None]
         self.done = False
@@ -209,12 +195,15 @@ class EventStore:
         loop = asyncio.get_running_loop()
         gate = self._gates.get(loop)
         if gate is None:
-            self._gates = {known: gate for known, gate in self._gates.items() if not known.is_closed()}
-            gate = self._gates[loop] = asyncio.Semaphore(_QUEUE)
+            gate = asyncio.Semaphore(_QUEUE)
+            # A new dict each time: another thread's event loop may be reading this one.
+            self._gates = {**{known: gate for known, gate in self._gates.items() if not known.is_closed()}, loop: gate}
         async with gate:
             request.loop, request.future = loop, loop.create_future()
             self._waiting.append(request)
-            if self._writer is None:
+            if self._closed:
+                self._drain()
+            elif self._writer is None:
                 self._start_writer()
             self._wake.set()
             return await request.future
@@ -227,7 +216,8 @@ class EventStore:
                 raise InvalidEventError("a stream has a name")
             if keys and len(keys) != len(events):
                 raise InvalidEventError(f"{len(events)} events but {len(keys)} keys")
-            encoded.append(_Encoded(stream, events, [encode(event) for event in events], keys or None, expected))
+            _refuse_unstorable(stream, keys)
+            encoded.append(Encoded(stream, events, [encode(event) for event in events], keys or None, expected))
         return _Request(encoded)
 
     def _submit(self, request: _Request) -> list[RecordedEvent]:
@@ -249,9 +239,14 @@ class EventStore:
             return
         try:
             self._commit(group)
-        except TrainerlibError as error:
+        except Exception as error:  # noqa: BLE001 - each caller raises it
             for request in group:
                 request.error = request.error or error
+        except BaseException:
+            # An interrupt of this thread: the others hear that they cannot rely on it.
+            for request in group:
+                request.error = request.error or StoreError("the append was interrupted; nothing of it may be recorded")
+            raise
         finally:
             _settle(group)
         if own is not None and not own.done:
@@ -263,11 +258,11 @@ class EventStore:
         now = time.time_ns() // 1000
         try:
             with self._database.locked_transaction() as connection:
-                batch = _Batch(connection, self._stream_ids, now, self._codec)
+                batch = Batch(connection, self._stream_ids, now, self._codec)
                 for request in group:
                     try:
-                        request.result = batch.record(request)
-                    except (VersionConflictError, KeyConflictError) as error:
+                        request.result = batch.record(request.appends, request.keys)
+                    except TrainerlibError as error:
                         request.error = error
                 if batch.placed:
                     projections.apply(connection, batch.placed)
@@ -287,11 +282,15 @@ class EventStore:
         while True:
             self._wake.wait()
             self._wake.clear()
-            while self._waiting:
-                with self._database.lock:
-                    self._commit_waiting()
+            self._drain()
             if self._closed:
                 return
+
+    def _drain(self) -> None:
+        """Commit whatever waits; once the store is closed, refuse it."""
+        while self._waiting:
+            with self._database.lock:
+                self._commit_waiting()
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -434,7 +433,7 @@ class EventStore:
         names = self._stream_names
         missing = stream_ids - names.keys()
         if missing:
-            if len(names) > _REMEMBERED:
+            if len(names) > REMEMBERED:
                 names = self._stream_names = {}
                 missing = stream_ids
             names.update(self._database.query(tables.SELECT_STREAM_NAMES, (json.dumps(list(missing)),)))
@@ -448,9 +447,12 @@ class EventStore:
                 RecordedEvent(position, names[stream_id], version, decoders[wire_name, schema](data), at, key)
                 for position, stream_id, version, wire_name, schema, at, key, data in rows
             ]
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, msgspec.MsgspecError):
             # An older schema version, or something wrong: the codec upcasts the one and names the other.
             decode = self._codec.decode
+            nameless = next((row for row in rows if row[1] not in names), None)
+            if nameless is not None:
+                raise CorruptError(f"the event at position {nameless[0]} is in a stream without a name") from None
             return [
                 RecordedEvent(row[0], names[row[1]], row[2], decode(row[3], row[4], row[7]), row[5], row[6])
                 for row in rows
@@ -499,11 +501,9 @@ class EventStore:
         return problems + [f"stream {row[0]}: {row[1]} events but version {row[2]}" for row in uneven]
 
     def _stale_projection(self) -> list[str]:
-        with self._database.transaction() as connection:
-            projections.derive(connection, self.placed_pages())
+        with self._database.snapshot() as connection:
+            projections.derive(connection, self.placed_pages(), temporary=True)
             wrong = projections.differences(connection)
-            connection.execute("ROLLBACK")
-            connection.execute("BEGIN")
         return (
             [f"projection conversations: {wrong} rows differ from the log; run `trainerlib rebuild`"] if wrong else []
         )
@@ -516,11 +516,14 @@ class EventStore:
 
     def close(self) -> None:
         """Write what waits and close the file."""
+        if not self._closed:
+            self._drain()
+        self._closed = True
         if self._writer is not None:
-            self._closed = True
             self._wake.set()
             self._writer.join()
-        self._closed = True
+        # Whoever came in between is refused.
+        self._drain()
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -530,165 +533,15 @@ class EventStore:
         self.close()
 
 
-class _Batch:
-    """One write transaction: places events, and refuses a request before anything of it is written.
-
-    The file's write lock is held and every check comes before the first insert, so a refused request leaves nothing
-    behind and needs no savepoint.
-    """
-
-    def __init__(self, connection: sqlite3.Connection, stream_ids: dict[str, int], now: int, codec: Codec) -> None:
-        self._connection = connection
-        self._stream_ids = stream_ids
-        self._now = now
-        self._codec = codec
-        self._heads: dict[str, int] = {}
-        self.position: int = connection.execute(tables.SELECT_HEAD).fetchone()[0]
-        self.placed: list[projections.Placed] = []
-
-    def record(self, request: _Request) -> list[RecordedEvent]:
-        """Insert what is new of a request, and return all of it in its place."""
-        known = self._known(request.keys)
-        repeats = len(request.keys) > 1 and len(set(request.keys)) < len(request.keys)
-        self._find_streams(request)
-        heads: dict[str, int] = {}
-        plan: list[tuple[_Encoded, list[int] | None]] = []
-        waiting: dict[str, tuple[str, Event]] = {}
-        for append in request.appends:
-            fresh = self._fresh(append, known, waiting) if append.keys and (known or repeats) else None
-            count = len(append.events) if fresh is None else len(fresh)
-            head = heads.get(append.stream)
-            if head is None:
-                head = self._head(append.stream)
-            if count and append.expected_version is not None and append.expected_version != head:
-                raise VersionConflictError(append.stream, expected=append.expected_version, actual=head)
-            heads[append.stream] = head + count
-            plan.append((append, fresh))
-        return self._insert(plan, known)
-
-    def _fresh(
-        self, append: _Encoded, known: dict[str, RecordedEvent], waiting: dict[str, tuple[str, Event]]
-    ) -> list[int] | None:
-        """Indexes of the events that are not in the log yet; `None` for all of them."""
-        indexes = []
-        for index, (event, key) in enumerate(zip(append.events, append.keys or (), strict=True)):
-            if key is None:
-                indexes.append(index)
-            elif (first := known.get(key)) is not None:
-                if first.stream != append.stream or first.event != event:
-                    raise KeyConflictError(key, position=first.position)
-            elif (earlier := waiting.get(key)) is not None:
-                if earlier != (append.stream, event):
-                    raise KeyConflictError(key, position=self.position + 1)
-            else:
-                waiting[key] = (append.stream, event)
-                indexes.append(index)
-        return None if len(indexes) == len(append.events) else indexes
-
-    def _insert(
-        self, plan: list[tuple[_Encoded, list[int] | None]], known: dict[str, RecordedEvent]
-    ) -> list[RecordedEvent]:
-        self._make_streams(plan)
-        now, stream_ids = self._now, self._stream_ids
-        result: list[RecordedEvent] = []
-        data: list[bytes] = []
-        written: list[projections.Placed] = []
-        for append, fresh in plan:
-            events, keys = append.events, append.keys or repeat(None)
-            if fresh is None:
-                data += append.data
-            else:
-                data += [append.data[index] for index in fresh]
-                events = [append.events[index] for index in fresh]
-                keys = [append.keys[index] for index in fresh] if append.keys else keys
-            if not events:
-                new: list[RecordedEvent] = []
-            else:
-                version = self._head(append.stream)
-                new = [
-                    RecordedEvent(position, append.stream, number, event, now, key)
-                    for position, number, event, key in zip(
-                        count(self.position + 1), count(version + 1), events, keys, strict=False
-                    )
-                ]
-                self.position += len(new)
-                self._heads[append.stream] = version + len(new)
-                written.append((stream_ids[append.stream], new))
-            if fresh is None:
-                result += new
-            else:
-                known.update({recorded.key: recorded for recorded in new if recorded.key is not None})
-                without_key = iter([recorded for recorded in new if recorded.key is None])
-                result += [known[key] if key is not None else next(without_key) for key in append.keys or ()]
-        # A generator: the driver takes the rows one by one and none of them is kept.
-        rows = (
-            (
-                recorded.position,
-                stream_id,
-                recorded.version,
-                recorded.event.wire_name,
-                recorded.event.schema_version,
-                now,
-                recorded.key,
-                line,
-            )
-            for (stream_id, recorded), line in zip(
-                ((stream_id, recorded) for stream_id, new in written for recorded in new), data, strict=True
-            )
-        )
-        self._connection.executemany(tables.INSERT_EVENT, rows)
-        self.placed += written
-        return result
-
-    def _find_streams(self, request: _Request) -> None:
-        """Learn the ids of the request's streams that exist."""
-        missing = {append.stream for append in request.appends if append.stream not in self._stream_ids}
-        if not missing:
-            return
-        if len(self._stream_ids) > _REMEMBERED:
-            self._stream_ids.clear()
-            missing = {append.stream for append in request.appends}
-        self._stream_ids.update(self._connection.execute(tables.SELECT_STREAM_IDS, (json.dumps(list(missing)),)))
-
-    def _make_streams(self, plan: list[tuple[_Encoded, list[int] | None]]) -> None:
-        names = dict.fromkeys(
-            append.stream
-            for append, fresh in plan
-            if append.stream not in self._stream_ids and append.events and fresh != []
-        )
-        if names:
-            last = self._connection.execute(tables.SELECT_LAST_STREAM_ID).fetchone()[0]
-            new = dict(zip(names, count(last + 1), strict=False))
-            self._connection.executemany(tables.INSERT_STREAM, [(number, name) for name, number in new.items()])
-            self._stream_ids.update(new)
-
-    def _head(self, stream: str) -> int:
-        head = self._heads.get(stream)
-        if head is None:
-            stream_id = self._stream_ids.get(stream)
-            if stream_id is None:
-                return 0
-            head = self._connection.execute(tables.SELECT_STREAM_HEAD, (stream_id,)).fetchone()[0]
-            self._heads[stream] = head
-        return head
-
-    def _known(self, keys: list[str]) -> dict[str, RecordedEvent]:
-        """Events that hold the keys already, by key."""
-        if not keys:
-            return {}
-        if len(keys) == 1:
-            found = self._connection.execute(tables.SELECT_BY_KEY, (keys[0],)).fetchall()
-        else:
-            found = self._connection.execute(tables.SELECT_BY_KEYS, (json.dumps(keys),)).fetchall()
-        if not found:
-            return {}
-        ids = json.dumps(list({row[1] for row in found}))
-        names = dict(self._connection.execute(tables.SELECT_STREAM_NAMES, (ids,)))
-        decode = self._codec.decode
-        return {
-            key: RecordedEvent(position, names[stream_id], version, decode(wire_name, schema, data), at, key)
-            for position, stream_id, version, wire_name, schema, at, key, data in found
-        }
+def _refuse_unstorable(stream: str, keys: Iterable[str | None]) -> None:
+    """A name that SQLite cannot hold or find again would fail everybody in its transaction."""
+    names = "".join((stream, *filter(None, keys)))
+    if "\0" in names:
+        raise InvalidEventError(f"{stream!r}: a stream name or key holds a NUL character")
+    try:
+        names.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidEventError(f"{stream!r}: a stream name or key is not Unicode text: {error.reason}") from error
 
 
 def _settle(group: list[_Request]) -> None:

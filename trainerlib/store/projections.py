@@ -14,7 +14,6 @@ import msgspec
 from sqlalchemy import MetaData
 from sqlalchemy.schema import CreateTable
 
-from trainerlib.errors import CorruptError
 from trainerlib.events import (
     CODEC,
     ConversationStarted,
@@ -38,7 +37,12 @@ _PREFIX = "conversation/"
 _REBUILT = "conversations_rebuilt"
 _UPSERT = tables.upsert_conversation(tables.conversations)
 
-_TAKES_BACK = {CorrectionWithdrawn: "correction", FeedbackWithdrawn: "feedback", MessageDeleted: "message"}
+_TAKES_BACK: dict[type[Event], tuple[str, tuple[type[Event], ...]]] = {
+    CorrectionWithdrawn: ("correction", (Corrected,)),
+    FeedbackWithdrawn: ("feedback", (FeedbackGiven,)),
+    MessageDeleted: ("message", (MessageRecorded, ReplyGenerated)),
+}
+"""The field that says which event is taken back, and what kind of event that is."""
 
 Placed = tuple[int, Sequence[RecordedEvent]]
 """Recorded events of one stream, with the id of the stream."""
@@ -94,12 +98,10 @@ def _time(recorded: RecordedEvent) -> int:
     return recorded.recorded_us if sent_at is None else round(sent_at.timestamp() * 1_000_000)
 
 
-def _undone(connection: sqlite3.Connection, stream_id: int, version: int) -> Event:
+def _undone(connection: sqlite3.Connection, stream_id: int, version: int) -> Event | None:
     """The event that a withdrawal or deletion takes back."""
     row = connection.execute(tables.SELECT_STREAM_PAGE, (stream_id, version - 1, 1)).fetchone()
-    if row is None or row[2] != version:
-        raise CorruptError(f"stream {stream_id} has no event {version} to take back")
-    return CODEC.decode(row[3], row[4], row[7])
+    return None if row is None or row[2] != version else CODEC.decode(row[3], row[4], row[7])
 
 
 def apply(connection: sqlite3.Connection, placed: Iterable[Placed], *, sql: str = _UPSERT) -> None:
@@ -116,15 +118,19 @@ def apply(connection: sqlite3.Connection, placed: Iterable[Placed], *, sql: str 
             taken_back = _TAKES_BACK.get(type(event))
             if taken_back is None:
                 row.add(event, _time(recorded))
-            else:
-                row.add(_undone(connection, stream_id, getattr(event, taken_back)), 0, -1)
+                continue
+            field, kinds = taken_back
+            undone = _undone(connection, stream_id, getattr(event, field))
+            # One that names nothing of its kind changes nothing, as in a fold.
+            if isinstance(undone, kinds):
+                row.add(undone, 0, -1)
     if rows:
         connection.executemany(sql, [row.row(stream_id) for stream_id, row in rows.items()])
 
 
-def derive(connection: sqlite3.Connection, pages: Iterable[list[Placed]]) -> None:
+def derive(connection: sqlite3.Connection, pages: Iterable[list[Placed]], *, temporary: bool = False) -> None:
     """Derive the projection again from the whole log, into a table beside the live one."""
-    fresh = tables.conversations_table(_REBUILT, MetaData())
+    fresh = tables.conversations_table(_REBUILT, MetaData(), temporary=temporary)
     connection.execute(f"DROP TABLE IF EXISTS {_REBUILT}")
     connection.execute(str(CreateTable(fresh)))
     sql = tables.upsert_conversation(fresh)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
@@ -35,13 +36,15 @@ NAME = "search"
 _WORD = re.compile(r"\w+")
 _RUSSIAN = snowballstemmer.stemmer("russian")
 _ENGLISH = snowballstemmer.stemmer("english")
+_STEMMING = threading.Lock()
+"""A stemmer keeps its word in itself, so one thread at a time."""
 
 
 @lru_cache(maxsize=100_000)
 def _stem(word: str) -> str:
-    if word.isascii():
-        return str(_ENGLISH.stemWord(word))
-    return str(_RUSSIAN.stemWord(word))
+    stemmer = _ENGLISH if word.isascii() else _RUSSIAN
+    with _STEMMING:
+        return str(stemmer.stemWord(word))
 
 
 def stems(text: str) -> list[str]:
@@ -133,9 +136,9 @@ class SearchIndex:
                 case TranscriptRecorded(message=number):
                     changed.setdefault(recorded.stream, set()).add(number)
                 case CorrectionWithdrawn(correction=version):
-                    given = next(self._store.read(recorded.stream, after=version - 1)).event
-                    if isinstance(given, Corrected):
-                        changed.setdefault(recorded.stream, set()).add(given.message)
+                    given = next(self._store.read(recorded.stream, after=version - 1), None)
+                    if given is not None and given.version == version and isinstance(given.event, Corrected):
+                        changed.setdefault(recorded.stream, set()).add(given.event.message)
         connection.executemany("INSERT INTO search_index(rowid, words) VALUES (?, ?)", rows)
         for message in self._changed(changed):
             connection.execute("DELETE FROM search_index WHERE rowid = ?", (message.id,))

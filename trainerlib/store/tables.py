@@ -76,7 +76,7 @@ checkpoints = Table(
 )
 
 
-def conversations_table(name: str, into: MetaData) -> Table:
+def conversations_table(name: str, into: MetaData, *, temporary: bool = False) -> Table:
     """The conversations projection under a name, so that a rebuild can grow beside the live one."""
     return Table(
         name,
@@ -93,6 +93,7 @@ def conversations_table(name: str, into: MetaData) -> Table:
         Column("down", Integer, nullable=False),
         Column("cyrillic", Integer, nullable=False),
         Column("latin", Integer, nullable=False),
+        prefixes=["TEMPORARY"] if temporary else [],
     )
 
 

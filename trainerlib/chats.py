@@ -1,0 +1,136 @@
+"""A conversation to talk in: records messages, and shows the dialogue as it stands.
+
+>>> with EventStore(tmp / "log.db") as store:
+...     chat = Chat(store, "telegram:42", ConversationStarted("telegram"), set())
+...     question = chat.record("user", "When are you open?", name="Ben")
+...     chat
+telegram:42
+  #2 Ben: When are you open?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from html import escape
+from typing import get_args
+
+from trainerlib.conversations import Conversation, Message, fold
+from trainerlib.errors import InvalidEventError, NotFoundError, VersionConflictError
+from trainerlib.events import (
+    Attachment,
+    ConversationStarted,
+    ConversationTagged,
+    Event,
+    MessageRecorded,
+    RecordedEvent,
+    Role,
+    conversation_stream,
+)
+from trainerlib.store.eventstore import EventStore
+
+_ROLES = get_args(Role)
+
+
+class Chat:
+    """A conversation of a workspace, to read and to record in. Made by `Workspace.conversation`.
+
+    Attributes:
+        id: `telegram:42`.
+    """
+
+    def __init__(self, store: EventStore, conversation: str, beginning: ConversationStarted, started: set[str]) -> None:
+        self.id = conversation
+        self._store = store
+        self._started = started
+        self._stream = conversation_stream(conversation)
+        self._beginning = beginning
+
+    @property
+    def state(self) -> Conversation:
+        """The conversation as it stands; `print` it to read the dialogue."""
+        folded = fold(self._store.read(self._stream))
+        return folded if folded.id else Conversation(self.id)
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """Its messages, oldest first."""
+        return self.state.messages
+
+    def record(
+        self,
+        role: Role,
+        text: str,
+        *,
+        author: str = "",
+        name: str = "",
+        sent_at: datetime | None = None,
+        in_reply_to: Message | int | None = None,
+        attachments: Sequence[Attachment] = (),
+        model: str = "",
+        key: str | None = None,
+    ) -> Message:
+        """Record a message, durably, once.
+
+        Args:
+            role: `user`, `assistant`, `system` (sets the instruction from here on) or `tool`.
+            text: the words, kept exactly as they are.
+            author: person id, `telegram:7`.
+            name: the author's display name.
+            sent_at: when the platform says it was sent; aware.
+            in_reply_to: the message it answers, or its id.
+            attachments: voice, documents, pictures.
+            model: the model that wrote it.
+            key: its natural key, `telegram:<bot>:<chat>:<message>`: a redelivered message is recorded once.
+
+        Raises:
+            InvalidEventError: an unknown role, a naive time, or neither words nor attachments.
+            NotFoundError: `in_reply_to` names no message of this conversation.
+            KeyConflictError: the key belongs to other content.
+            StoreError: nothing was recorded.
+        """
+        if role not in _ROLES:
+            raise InvalidEventError(f"unknown role {role!r}; one of {', '.join(_ROLES)}")
+        if not text and not attachments:
+            raise InvalidEventError("a message has words or attachments")
+        if sent_at is not None and sent_at.tzinfo is None:
+            raise InvalidEventError("sent_at has no time zone")
+        event = MessageRecorded(role, text, author, name, sent_at, self._number(in_reply_to), tuple(attachments), model)
+        return fold((self._append(event, key),)).messages[0]
+
+    def tag(self, *add: str, remove: Sequence[str] = ()) -> None:
+        """Put labels on the conversation, or take them off."""
+        self._append(ConversationTagged(add, tuple(remove)), None)
+
+    def _append(self, event: Event, key: str | None) -> RecordedEvent:
+        """Append to the conversation, its beginning first when it is new."""
+        started = self._started
+        if self.id not in started and self._store.version(self._stream) == 0:
+            try:
+                return self._store.append(self._stream, [self._beginning, event], keys=[None, key], expected_version=0)[
+                    1
+                ]
+            except VersionConflictError:
+                # Another process began it a moment ago.
+                started.add(self.id)
+        if len(started) > 10_000:
+            started.clear()
+        started.add(self.id)
+        return self._store.append(self._stream, [event], keys=[key])[0]
+
+    def _number(self, target: Message | int | None) -> int | None:
+        if target is None:
+            return None
+        if isinstance(target, Message):
+            return target.number
+        recorded = self._store.at(target)
+        if recorded is None or recorded.stream != self._stream:
+            raise NotFoundError(f"message {target} is not in conversation {self.id}")
+        return recorded.version
+
+    def __repr__(self) -> str:
+        """The dialogue."""
+        return str(self.state)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self.state))}</pre>"

@@ -1,0 +1,80 @@
+"""The program: every command, and what may stand before one."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+from typer.main import get_command
+
+from trainerlib import __version__
+from trainerlib.cli import beginning, chatting, datasets, demonstration, importing, log, looking, recording
+from trainerlib.cli.failures import misuse
+from trainerlib.cli.output import emit, say
+from trainerlib.cli.session import VARIABLE, JsonOption, Session, WorkspaceOption, command
+
+_BEGIN, _RECORD, _LOOK, _TRAIN, _KEEP = "Begin", "Record and teach", "Look", "Train", "Look after the log"
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+dataset = typer.Typer(no_args_is_help=False)
+app.add_typer(dataset, name="dataset", rich_help_panel=_TRAIN)
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Every message, correction and rating of your bot as an event; fine-tuning datasets built from them."""
+    if version:
+        if json:
+            emit({"version": __version__})
+        else:
+            say(f"trainerlib {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        if workspace is not None or json:
+            raise misuse("which command? `trainerlib --help` lists them")
+        typer.echo(context.get_help())
+        raise typer.Exit
+    context.obj = Session(workspace if workspace is not None else os.environ.get(VARIABLE) or None, json=json)
+
+
+@dataset.callback(invoke_without_command=True)
+def group(context: typer.Context, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
+    """Build datasets, look at them, export and check them."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit
+    context.obj = context.obj.narrowed(workspace, json=json)
+
+
+command(app, "init", panel=_BEGIN)(beginning.init)
+command(app, "demo", panel=_BEGIN)(demonstration.demo)
+command(app, "chat", panel=_BEGIN)(chatting.chat)
+command(app, "import", panel=_RECORD)(importing.import_)
+command(app, "record", panel=_RECORD)(recording.record)
+command(app, "correct", panel=_RECORD)(recording.correct)
+command(app, "feedback", panel=_RECORD)(recording.feedback)
+command(app, "conversations", panel=_LOOK)(looking.conversations)
+command(app, "show", panel=_LOOK)(looking.show)
+command(app, "search", panel=_LOOK)(looking.search)
+command(app, "stats", panel=_LOOK)(looking.stats)
+command(app, "events", panel=_LOOK)(log.events)
+command(dataset, "build")(datasets.build)
+command(dataset, "list")(datasets.list_)
+command(dataset, "show")(datasets.show)
+command(dataset, "export")(datasets.export)
+command(dataset, "check")(datasets.check)
+command(dataset, "diff")(datasets.diff)
+command(app, "verify", panel=_KEEP)(log.verify)
+command(app, "rebuild", panel=_KEEP)(log.rebuild)
+command(app, "backup", panel=_KEEP)(log.backup)
+
+
+def program() -> Any:
+    """The command line, ready for `main(args=...)`."""
+    return get_command(app)

@@ -1,0 +1,238 @@
+"""`chat`: talk in the terminal to a workspace, and teach it while talking.
+
+Without a model a teacher at the keyboard is asked for each answer, which is recorded as the assistant's reply.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trainerlib import settings
+from trainerlib.cli import datasets
+from trainerlib.cli.chat_words import WORDS
+from trainerlib.cli.looking import dialogue
+from trainerlib.cli.output import clean, emit, note, one_line, say, styled
+from trainerlib.cli.session import Session, person
+from trainerlib.errors import InvalidEventError, TrainerlibError
+
+if TYPE_CHECKING:
+    from trainerlib.chats import Chat
+    from trainerlib.conversations import Message
+    from trainerlib.workspace import Workspace
+
+_RECENT = 6
+
+
+def chat(
+    session: Session,
+    conversation: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CONVERSATION]",
+            help="Id of the conversation to go on with; a new one by default.",
+            show_default=False,
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="PERSON", help="Person id of who answers and corrects.", show_default=False)
+    ] = None,
+) -> None:
+    """Talk to a workspace in the terminal. /help says what can be typed there."""
+    name = conversation or f"terminal:{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    with session.open(create=True) as workspace:
+        Talk(session, workspace, workspace.conversation(name), teacher or person()).run()
+
+
+class Talk:
+    """One sitting.
+
+    Args:
+        session: the run of the command line.
+        workspace: what is taught.
+        chat: the conversation.
+        teacher: person id of who answers and corrects.
+    """
+
+    def __init__(self, session: Session, workspace: Workspace, chat: Chat, teacher: str) -> None:
+        self._json = session.json
+        self._workspace = workspace
+        self._chat = chat
+        self._teacher = teacher
+        self._words = WORDS[workspace.settings.workspace.language]
+        self._asks = sys.stdin.isatty() and not session.json
+        self._asked = False
+        self._question: Message | None = None
+        self._commands = {
+            "correct": self._correct,
+            "feedback": self._feedback,
+            "export": self._export,
+            "show": self._show,
+            "help": self._help,
+        }
+
+    def run(self) -> None:
+        """Take lines until the person leaves."""
+        if self._asks:
+            import readline  # noqa: F401 - gives `input` its history and arrow keys
+
+        self._tell("begin", conversation=self._chat.id, workspace=self._workspace.path)
+        state = self._chat.state
+        if state.messages and not self._json:
+            for text, style in dialogue(state, last=_RECENT):
+                styled(text, style)
+        try:
+            while (line := self._read("you")) is not None and self._take(line):
+                pass
+        except KeyboardInterrupt:
+            say()
+            self._tell("end")
+            raise
+        self._tell("end")
+
+    def _read(self, speaker: str) -> str | None:
+        """The next line; `None` at the end of the input."""
+        try:
+            if self._asks:
+                return input(f"{self._words[speaker]}> ").strip()
+            # Line by line: one that does not decode must not take its neighbours along.
+            raw = sys.stdin.buffer.readline()
+            return raw.decode().strip() if raw else None
+        except EOFError:
+            say()
+            return None
+        except UnicodeDecodeError:
+            note(f"  {self._words['not-utf-8']}")
+            return ""
+
+    def _take(self, line: str) -> bool:
+        """Do what a line says; False when it says goodbye."""
+        if line.startswith("/"):
+            return self._obey(line)
+        if not line:
+            return True
+        try:
+            self._instruct()
+            self._question = self._chat.record("user", line, author=person())
+        except InvalidEventError as error:
+            note(f"  {one_line(str(error))}")
+            return True
+        self._did("message", self._question.id, role="user", text=line)
+        return self._answer()
+
+    def _answer(self) -> bool:
+        """Ask the teacher; commands work here too, an empty answer leaves the question open."""
+        if self._asks and not self._asked:
+            self._asked = True
+            self._tell("ask")
+        while (line := self._read("teacher")) is not None and line.startswith("/"):
+            if not self._obey(line):
+                return False
+        if line is None:
+            return False
+        if not line:
+            self._tell("skipped")
+            return True
+        reply = self._chat.record("assistant", line, author=self._teacher, in_reply_to=self._question)
+        self._workspace.give_feedback(reply.id, rating=1, by=self._teacher)
+        self._did("message", reply.id, role="assistant", text=line)
+        return True
+
+    def _instruct(self) -> None:
+        """Record the workspace's instruction where the conversation does not have it yet."""
+        text = settings.instruction(self._workspace.path)
+        given = [message.text for message in self._chat.messages if message.role == "system"]
+        if text and given[-1:] != [text]:
+            self._chat.record("system", text)
+
+    def _obey(self, line: str) -> bool:
+        """Do what a command says; False when it says goodbye."""
+        word, _, rest = line[1:].partition(" ")
+        if word in ("quit", "exit", "q"):
+            return False
+        act = self._commands.get(word)
+        if act is None:
+            self._tell("unknown", command=word)
+            return True
+        try:
+            act(rest.strip())
+        except TrainerlibError as error:
+            note(f"  {one_line(str(error))}")
+        return True
+
+    def _target(self, rest: str) -> tuple[Message | None, str]:
+        """The reply that is meant: `#12` or `12` in front names one of this conversation, otherwise the last."""
+        replies = {message.id: message for message in self._chat.messages if message.role == "assistant"}
+        first, _, words = rest.partition(" ")
+        digits = first.removeprefix("#")
+        if digits.isdecimal() and (first.startswith("#") or int(digits) in replies):
+            return replies.get(int(digits)), words.strip()
+        return next(reversed(replies.values()), None), rest
+
+    def _correct(self, rest: str) -> None:
+        reply, text = self._target(rest)
+        if reply is None:
+            self._tell("no-reply")
+        elif not text:
+            self._tell("correct-how")
+        else:
+            self._workspace.correct(reply.id, text, by=self._teacher)
+            self._did("correction", reply.id, text=text)
+            self._tell("corrected", id=reply.id, was=one_line(reply.content, 60), text=one_line(text, 60))
+
+    def _feedback(self, rest: str) -> None:
+        # A bare number is the rating here, so only #ID names a reply.
+        reply, said = self._target(rest if rest.startswith("#") else "")
+        first, _, words = (said if rest.startswith("#") else rest).partition(" ")
+        try:
+            rating = int(first)
+        except ValueError:
+            rating, words = None, f"{first} {words}"
+        if reply is None:
+            self._tell("no-reply")
+        elif rating is None and not words.strip():
+            self._tell("feedback-how")
+        else:
+            self._workspace.give_feedback(reply.id, rating=rating, text=words.strip(), by=self._teacher)
+            self._did("feedback", reply.id, rating=rating, text=words.strip())
+            self._tell("rated", id=reply.id)
+
+    def _export(self, rest: str) -> None:
+        from trainerlib.formats import find_format
+        from trainerlib.recipes import Recipe
+
+        name = rest or "openai-chat"
+        find_format(name)
+        platform = self._chat.state.platform
+        dataset = self._workspace.datasets.build("chat", Recipe(platforms=(platform,) if platform else ()))
+        path = self._workspace.path / "exports" / f"chat.{name}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        report = dataset.export(path, format=name)
+        if self._json:
+            emit({"did": "export", **datasets.summary(dataset), "file": path, "format": name, "rows": report.rows})
+            return
+        datasets.tell(dataset)
+        self._tell("exported", path=path, rows=report.rows)
+
+    def _show(self, _: str) -> None:
+        if self._json:
+            emit({"did": "show", "messages": self._chat.messages})
+            return
+        for line, style in dialogue(self._chat.state):
+            styled(line, style)
+
+    def _help(self, _: str) -> None:
+        self._tell("help")
+
+    def _tell(self, what: str, **facts: Any) -> None:
+        if not self._json:
+            say("\n".join(f"  {line}" for line in clean(self._words[what].format(**facts)).split("\n")))
+
+    def _did(self, what: str, message: int, **facts: Any) -> None:
+        if self._json:
+            emit({"did": what, "id": message, **facts})
+        elif what == "message" and not self._asks:
+            say(f"  #{message} {facts['role']}: {facts['text']}")

@@ -1,0 +1,279 @@
+r"""Settings: `workspace.toml` beside the database, overridden by the environment; secrets from the environment or `.env`.
+
+>>> settings = load(tmp, {"TRAINERLIB_WORKSPACE_LANGUAGE": "ru"})
+>>> settings.workspace.language, settings.database.synchronous
+('ru', 'FULL')
+>>> _ = (tmp / FILE).write_text('[workspace]\ntitel = "Shop"\n')
+>>> load(tmp, {})
+Traceback (most recent call last):
+trainerlib.errors.SettingsError: workspace.toml, line 2: [workspace] has no key 'titel'; did you mean 'title'?
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import msgspec
+from msgspec import Meta, field
+
+from trainerlib.errors import SettingsError
+
+FILE = "workspace.toml"
+"""Name of the settings file in a workspace."""
+
+SECRETS = ".env"
+"""Name of the file in a workspace that holds secrets, a `NAME=value` a line."""
+
+INSTRUCTION = "instruction.md"
+"""Name of the file in a workspace that says how the assistant should answer."""
+
+_PREFIX = "TRAINERLIB_"
+_SECRET = re.compile(r"token|key|secret|password|passwd|credential", re.IGNORECASE)
+
+
+class WorkspaceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the workspace is called and which language it speaks.
+
+    Attributes:
+        title: a name for people.
+        language: language of what the terminal chat and the bots say of their own, `en` or `ru`.
+    """
+
+    title: Annotated[str, Meta(description="text in quotes")] = ""
+    language: Annotated[Literal["en", "ru"], Meta(description='"en" or "ru"')] = "en"
+
+
+class DatabaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the log is kept.
+
+    Attributes:
+        synchronous: `FULL` survives a power cut, `NORMAL` is faster and survives a killed process.
+        busy_timeout: seconds to wait while another process writes.
+    """
+
+    synchronous: Annotated[Literal["FULL", "NORMAL"], Meta(description='"FULL" or "NORMAL"')] = "FULL"
+    busy_timeout: Annotated[float, Meta(ge=0, le=86_400, description="seconds, 0 to 86400")] = 30.0
+
+
+class ImportSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How chat exports are read.
+
+    Attributes:
+        silence_hours: hours of silence after which a chat's next message begins a new conversation.
+    """
+
+    silence_hours: Annotated[float, Meta(gt=0, le=87_600, description="hours, above 0, at most 87600")] = 12.0
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that can be set for a workspace; a section of `workspace.toml` each.
+
+    Attributes:
+        workspace: `[workspace]`.
+        database: `[database]`.
+        import_: `[import]`.
+    """
+
+    workspace: WorkspaceSettings = field(default_factory=WorkspaceSettings)
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    import_: ImportSettings = field(name="import", default_factory=ImportSettings)
+
+
+_SECTIONS: dict[str, type[msgspec.Struct]] = {
+    section.encode_name: section.type for section in msgspec.structs.fields(Settings)
+}
+_KINDS: dict[str, dict[str, Any]] = {
+    name: get_type_hints(section, include_extras=True) for name, section in _SECTIONS.items()
+}
+
+
+def load(directory: Path, environ: Mapping[str, str]) -> Settings:
+    """The settings of a workspace: what its `workspace.toml` says, and over it what the environment says.
+
+    A variable is called `TRAINERLIB_<SECTION>_<KEY>`, such as `TRAINERLIB_DATABASE_SYNCHRONOUS`.
+
+    Args:
+        directory: the workspace; without a file every setting has its default.
+        environ: the environment, `os.environ`.
+
+    Raises:
+        SettingsError: the file or a variable is wrong; the message has the line and what would be right.
+    """
+    sections: dict[str, dict[str, Any]] = {name: {} for name in _SECTIONS}
+    text = _read(directory / FILE)
+    for section, content in _parsed(text).items():
+        where = f"{FILE}, line {_line(text, section)}"
+        if section in _SECTIONS and not isinstance(content, dict):
+            raise SettingsError(f"{where}: {section} is a section; write [{section}], and its keys below")
+        known = _KINDS.get(section, {})
+        for key, value in content.items() if isinstance(content, dict) else ():
+            line = f"{FILE}, line {_line(text, section, key)}"
+            if key in known:
+                sections[section][key] = _checked(line, section, key, value, strict=True)
+            elif known or _SECRET.search(key):
+                raise _unknown(line, key, f"[{section}] has no key {key!r}", known)
+        if not known:
+            raise _unknown(where, section, f"there is no section [{section}]", _SECTIONS)
+    for section, key, name in _overrides(environ):
+        sections[section][key] = _checked(name, section, key, environ[name], strict=False)
+    return msgspec.convert(sections, Settings)
+
+
+def secret(name: str, directory: Path, environ: Mapping[str, str]) -> str | None:
+    r"""A secret, from the environment first, then from the workspace's `.env`; `None` when neither has it.
+
+    Args:
+        name: name of the variable, `TELEGRAM_TOKEN`.
+        directory: the workspace.
+        environ: the environment, `os.environ`.
+
+    Raises:
+        SettingsError: a line of `.env` does not read; the message never shows it.
+
+    >>> _ = (tmp / SECRETS).write_text('TELEGRAM_TOKEN="12:ab"  # from BotFather\n')
+    >>> secret("TELEGRAM_TOKEN", tmp, {})
+    '12:ab'
+    """
+    return environ.get(name) or _secrets(_read(directory / SECRETS)).get(name) or None
+
+
+def instruction(directory: Path) -> str:
+    """What `instruction.md` of a workspace tells the assistant; comments (`<!-- -->`) and outer blank lines left out.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    return re.sub(r"<!--.*?-->", "", _read(directory / INSTRUCTION), flags=re.DOTALL).strip()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path.name}: byte {error.start + 1} is not UTF-8") from error
+    except OSError as error:
+        raise SettingsError(f"{path.name}: {error.strerror}") from error
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{FILE}: {error}") from error
+
+
+def _unknown(where: str, name: str, what: str, known: Iterable[str]) -> SettingsError:
+    if _SECRET.search(name):
+        return SettingsError(f"{where}: {name!r} looks like a secret; put it into {SECRETS}, which stays out of git")
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there is {', '.join(known)}"
+    return SettingsError(f"{where}: {what}; {hint}")
+
+
+def _checked(where: str, section: str, key: str, value: Any, *, strict: bool) -> Any:
+    kind = _KINDS[section][key]
+    try:
+        return msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError:
+        right = next(meta.description for meta in kind.__metadata__ if meta.description)
+        raise SettingsError(f"{where}: {section}.{key} cannot be {value!r}; {right}") from None
+
+
+def _overrides(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """`(section, key, variable)` of every variable that sets something. One that looks like a secret is none of ours."""
+    found = []
+    for name in sorted(environ):
+        for section, kinds in _KINDS.items():
+            prefix = f"{_PREFIX}{section.upper()}_"
+            if not name.startswith(prefix):
+                continue
+            key = name.removeprefix(prefix).lower()
+            if key in kinds:
+                found.append((section, key, name))
+            elif not _SECRET.search(key):
+                known = [prefix + known.upper() for known in kinds]
+                raise _unknown("environment", name, f"{name} sets nothing", known)
+    return found
+
+
+def _line(text: str, section: str, key: str = "") -> int:
+    """Line number of a key, or of its section's header, by a plain search."""
+    lines = text.splitlines()
+    header = re.compile(
+        rf"\s*\[+\s*[\"']?{re.escape(section)}[\"']?\s*[\].]|\s*[\"']?{re.escape(section)}[\"']?\s*[=.]"
+    )
+    start = next((number for number, line in enumerate(lines, 1) if header.match(line)), 1)
+    wanted = re.compile(rf"(?:^|[\s.{{,])[\"']?{re.escape(key)}[\"']?\s*=")
+    below = (number for number, line in enumerate(lines[start - 1 :], start) if key and wanted.search(line))
+    return next(below, start)
+
+
+def _secrets(text: str) -> dict[str, str]:
+    """The variables of an `.env`: blank lines and comments between `NAME=value`, `export` before and quotes around."""
+    found = {}
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        name, equals, value = (part.strip() for part in line.removeprefix("export ").partition("="))
+        quoted = re.fullmatch(r"""(["'])(.*?)\1\s*(?:#.*)?""", value)
+        if not equals or not name.isidentifier() or (value[:1] in ("'", '"') and not quoted):
+            raise SettingsError(f"{SECRETS}, line {number}: this is not NAME=value")
+        found[name] = quoted[2] if quoted else re.split(r"(?:^|\s)#", value, maxsplit=1)[0].strip()
+    return found
+
+
+TEMPLATE = """\
+# Settings of this workspace. Each line below shows its default; take the # away to change it.
+# The environment goes first: TRAINERLIB_<SECTION>_<KEY>, for example TRAINERLIB_WORKSPACE_LANGUAGE=ru.
+# Secrets do not belong here but into .env.
+
+[workspace]
+# title = ""                # a name for people: "Flower shop support"
+# language = "en"           # language of what the terminal chat and the bots say of their own: "en" or "ru"
+
+[database]
+# synchronous = "FULL"      # "FULL" survives a power cut; "NORMAL" is faster and survives a killed process
+# busy_timeout = 30.0       # seconds to wait while another process writes
+
+[import]
+# silence_hours = 12.0      # hours of silence after which a chat's next message begins a new conversation
+"""
+"""`workspace.toml` as `trainerlib init` writes it."""
+
+INSTRUCTION_TEMPLATE = """\
+<!-- What the assistant is told before each conversation. It is recorded with the conversation, so a dataset has the
+     instruction that was in force at the time. Comments like this one are left out. -->
+
+Answer politely and briefly, in the language of the question. When you do not know something, say so.
+"""
+"""`instruction.md` as `trainerlib init` writes it."""
+
+SECRETS_TEMPLATE = """\
+# Secrets of this workspace, a NAME=value a line. This file stays on this machine: .gitignore keeps it out of git.
+# A variable of the environment with the same name goes first.
+"""
+"""`.env` as `trainerlib init` writes it."""
+
+IGNORE_TEMPLATE = """\
+# Secrets: tokens and keys.
+.env
+# The log: what people said.
+*.db
+*.db-wal
+*.db-shm
+# Made from the log, with the same words in them.
+/datasets/
+/exports/
+/archive/
+/files/
+/models/
+"""
+"""`.gitignore` as `trainerlib init` writes it."""
