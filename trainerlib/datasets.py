@@ -46,7 +46,7 @@ EXCLUSIONS: dict[str, str] = {
     "merged": "part of the reply before it: same author, moments later",
     "empty": "empty or media only",
     "weight-zero": "its source says it must not be learned",
-    "no-question": "no message of a person comes right before it",
+    "no-question": "no message of a person comes right before it, or the one it answers is gone",
     "corrected": "was corrected, and the recipe wants replies as they were",
     "not-corrected": "nobody corrected it",
     "not-approved": "nobody approved it",
@@ -55,6 +55,10 @@ EXCLUSIONS: dict[str, str] = {
     "duplicate": "exact duplicate of an earlier example",
 }
 """Every reason a candidate can be left out for, and what it means."""
+
+
+_NO_TURN = -1
+"""In place of the index of a turn: the message is none, so nothing can be an answer to it."""
 
 
 class Exclusion(msgspec.Struct, frozen=True, gc=False):
@@ -246,8 +250,7 @@ class _Dialogue:
                 # Seldom; only a correction gives such a message a place in the dialogue.
                 reason = _no_turn(message, content)
                 if reason or role == "tool":
-                    if role == "assistant":
-                        self.dropped.append((message, reason))
+                    self._leave_out(message, reason)
                     continue
             index = len(turns)
             if message.timed and before is not None and before.role == role and self._continues(before, message):
@@ -277,9 +280,15 @@ class _Dialogue:
         self._hashed = blake2b(digest_size=16)
         self._hashed_system, self._hashed_stop = -1, 0
 
+    def _leave_out(self, message: Message, reason: str) -> None:
+        if message.role == "assistant":
+            self.dropped.append((message, reason))
+        elif message.role == "user":
+            self._numbers[message.number] = _NO_TURN
+
     def _system(self, text: str, current: int) -> int:
         """Index into `systems` of the instruction in force once `text` was given, by the recipe."""
-        if not text or self._recipe.system != "as-recorded":
+        if not text.strip() or self._recipe.system != "as-recorded":
             return current
         if text not in self.systems:
             self.systems.append(text)
@@ -293,12 +302,17 @@ class _Dialogue:
             and 0 <= message.at - before.at <= self._recipe.merge_seconds * 1_000_000
             and self._recipe.merge_seconds > 0
             and not (message.corrections or message.feedback or before.corrections or before.feedback)
+            and message.weight == before.weight
+            # Replies to two people are two, however quickly they came.
+            and message.in_reply_to in (None, before.in_reply_to, before.number)
         )
 
     def question(self, index: int, message: Message) -> int | None:
         """Index after the turn that the reply answers: the one it names, else the one right before it."""
         if message.in_reply_to is not None:
             named = self._numbers.get(message.in_reply_to)
+            if named == _NO_TURN:
+                return None
             if named is not None and named < index and self.turns[named].role == "user":
                 return named + 1
         return index if index and self.turns[index - 1].role == "user" else None
@@ -381,6 +395,8 @@ def _sides(message: Message, content: str, recipe: Recipe) -> tuple[str | None, 
         return correction.text, sent if sent.strip() and sent != correction.text else None
     if recipe.targets == "corrected":
         return "not-corrected"
+    if not content.strip():
+        return "empty"
     if verdict < 0:
         return (None, content) if recipe.rated_down == "reject" else "rated-down"
     if recipe.targets == "all" or verdict > 0:

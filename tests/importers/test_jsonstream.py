@@ -178,18 +178,33 @@ def test_an_object_without_its_end_does_not_swallow_the_next():
     assert [item[1]["id"] for item in found if not isinstance(item, BadLine)] == [0, 2, 3, 4]
 
 
-def test_an_element_that_is_too_large(monkeypatch):
-    """It is reported and skipped; one that is as large as allowed is read."""
+@pytest.mark.parametrize("filler", ["x" * 5000, [{"t": ["x"]}] * 600])
+def test_an_element_that_is_too_large(monkeypatch, filler):
+    """It is reported and skipped, and never more of it is held than is allowed; one as large as allowed is read."""
     monkeypatch.setattr(jsonstream, "LIMIT", 100)
-    rows = [{"id": 1}, {"id": 2, "text": "x" * 300}, {"id": 3, "text": "y" * 60}]
-    bad, *_ = found = elements(json.dumps(rows).encode(), sizes=[16])[1:]
-    assert "larger than" in bad.reason
-    assert found[1][1]["id"] == 3
+    monkeypatch.setattr(jsonstream, "_LOOKAHEAD", 100)
+    rows = [{"id": 1}, {"id": 2, "filler": filler}, {"id": 3, "text": "y" * 60}]
+    data, held = json.dumps(rows).encode(), []
+
+    def pieces():
+        for at in range(0, len(data), 16):
+            held.append(len(found._buffer))
+            yield data[at : at + 16]
+        while True:
+            yield b""
+
+    found = JsonStream(pieces().__next__)
+    assert list(found.documents(decode_object, "thing")) == [
+        (1, rows[0]),
+        BadLine(1, "more than 64 MiB in one thing"),
+        (1, rows[2]),
+    ]
+    assert max(held) < 1000
 
 
 def test_nesting_without_end():
     """An element nested too deeply is reported; it does not exhaust the stack."""
-    deep = b'{"a":' * 3000 + b"1" + b"}" * 3000
+    deep = b'{"a":' * 300_000 + b"1" + b"}" * 300_000
     assert elements(b"[" + deep + b',{"b": 1}]') == [BadLine(1, "thing skipped: nested too deeply"), (1, {"b": 1})]
     found = stream(b"[" + deep + b",7]")
     found.peek()

@@ -25,7 +25,7 @@ def message(number, text, **more):
 
 
 def chat(*messages, number=4242, name="Цветы"):
-    return {"name": name, "type": "bot_chat", "id": number, "messages": list(messages)}
+    return {"name": name, "type": "personal_chat", "id": number, "messages": list(messages)}
 
 
 def messages(records):
@@ -240,3 +240,10 @@ def test_fields_of_the_wrong_type_cost_nothing_but_themselves(read):
 def test_a_chat_may_be_empty(read):
     """A chat without messages is still a chat."""
     assert read(chat()) == [SourceChat("4242", "telegram", title="Цветы")]
+
+
+def test_a_chat_with_a_bot_tells_who_the_assistant_is(read):
+    """In a `bot_chat` the chat's own id is the bot's: its messages are a bot's, everybody else's are not."""
+    answer = message(2, "At 10.", **{"from": "Shop", "from_id": "user4242"})
+    start, *said = read({**chat(message(1, "когда вы открыты?"), answer), "type": "bot_chat"})
+    assert (start.bot, [one.is_bot for one in said]) == ("telegram:user4242", [False, True])

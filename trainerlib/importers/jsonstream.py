@@ -21,12 +21,12 @@ import msgspec
 
 from trainerlib.errors import BadLineError
 from trainerlib.importers.records import BadLine
-from trainerlib.importers.source import LIMIT, PIECE
+from trainerlib.importers.source import LIMIT
 
 T = TypeVar("T")
 
 CONTROL = "control character in text, kept as U+FFFD"
-TOO_LARGE = f"larger than {LIMIT // 1024 // 1024} MiB:"
+TOO_LARGE = f"more than {LIMIT // 1024 // 1024} MiB in one"
 BROKEN = "broken"
 TRUNCATED = "file ends in the middle of a"
 
@@ -46,6 +46,7 @@ _BEGUN = frozenset(word[:length] for word in (b"true", b"false", b"null") for le
 _LOOKAHEAD = 64 * 1024
 _WALKED = 16
 _BEHIND = 64
+_GROWTH = LIMIT // 4
 
 _TEXT_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _TROUBLE = re.compile(
@@ -425,6 +426,8 @@ class JsonStream:
                 at = string
             elif byte in (b"", b'"') or self._buffer[at:] in _BEGUN:
                 done = at - self._at
+                if limit is not None and len(self._buffer) - self._at > limit:
+                    return TOO_LARGE
                 if not self._fill():
                     return TRUNCATED
                 at = self._at + done
@@ -457,7 +460,7 @@ class JsonStream:
 
     def _fill(self) -> bool:
         """Read on, letting go of what is before the cursor; false at the end of the file."""
-        wanted = min(len(self._buffer) - self._at, 8 * PIECE)
+        wanted = min(len(self._buffer) - self._at, _GROWTH)
         pieces: list[bytes] = []
         while wanted >= 0 and (piece := self._read()):
             pieces.append(piece)

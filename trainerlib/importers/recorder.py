@@ -129,7 +129,6 @@ class Recorder:
         self._batched = 0
         self._current = ""
         self._last_at: float | None = None
-        self._conversations: set[str] = set()
         self._rows = ScratchCounter()
         self._seen: ScratchCounter | None = None
         self._span: tuple[int, int] | None = None
@@ -185,7 +184,6 @@ class Recorder:
     def _begin_chat(self, chat: SourceChat) -> None:
         self._chat = chat
         self._current, self._last_at = "", None
-        self._conversations.clear()
         self._span = None
         known = next(self._store.keys_starting(self._key(chat, "")), None) if chat.complete else None
         if known is not None and self._seen is None:
@@ -224,11 +222,11 @@ class Recorder:
                 silent = at is not None and self._last_at is not None and at - self._last_at > self._silence
                 name = f"{chat.platform}:{chat.id}/{message.id}" if silent or not self._current else self._current
             known[key] = name
+            # A conversation is named after its first message; counting those keeps no names in memory.
+            if not self._current or name == f"{chat.platform}:{chat.id}/{message.id}":
+                self.counts.conversations += 1
             self._current = name
             self._last_at = at if at is not None else self._last_at
-            if name not in self._conversations:
-                self._conversations.add(name)
-                self.counts.conversations += 1
             if name not in self._batch:
                 origin = _Origin(name, chat.platform, chat.title, (), keys=self._key(chat, ""), complete=False)
                 self._batch[name] = (origin, [])

@@ -92,12 +92,14 @@ class SourceChat(msgspec.Struct, frozen=True):
         title: name of the chat.
         complete: every message between the first and the last one in the file is in the file, so one that was
             recorded earlier and is missing now was deleted. False where ids are not the platform's own.
+        bot: person id of the bot the chat is with, where the source says that it is one.
     """
 
     id: str
     platform: str
     title: str = ""
     complete: bool = True
+    bot: str = ""
 
 
 class SourceConversation(msgspec.Struct, frozen=True):

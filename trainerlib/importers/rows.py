@@ -19,7 +19,7 @@ import msgspec
 from trainerlib.errors import ImportError_
 from trainerlib.events import Role
 from trainerlib.importers.fields import iso_time, string
-from trainerlib.importers.jsonstream import TRUNCATED, JsonStream, decode, why
+from trainerlib.importers.jsonstream import TOO_LARGE, TRUNCATED, JsonStream, decode, why
 from trainerlib.importers.records import (
     BadLine,
     Record,
@@ -28,7 +28,7 @@ from trainerlib.importers.records import (
     SourceMessage,
     SourceRating,
 )
-from trainerlib.importers.source import LIMIT, Source
+from trainerlib.importers.source import Source
 
 _ROLES: dict[str, Role] = {
     "system": "system",
@@ -183,7 +183,7 @@ def read(source: Source, format: str) -> Iterator[Record]:  # noqa: A002 - the w
 def _lines(source: Source, decoder: Callable[[bytes], Any]) -> Iterator[tuple[int, Any] | BadLine]:
     for line, raw in source.lines():
         if raw is None:
-            yield BadLine(line, f"row larger than {LIMIT // 1024 // 1024} MiB, skipped")
+            yield BadLine(line, f"{TOO_LARGE} row")
             continue
         if not raw or raw.isspace():
             continue

@@ -64,7 +64,9 @@ def _chat(facts: dict[str, Any]) -> SourceChat | None:
     identity = facts.get("id")
     if not isinstance(identity, int | str) or identity == "":
         return None
-    return SourceChat(id=str(identity), platform="telegram", title=string(facts.get("name")))
+    # A chat with a bot carries the bot's own id.
+    bot = f"telegram:user{identity}" if facts.get("type") == "bot_chat" else ""
+    return SourceChat(id=str(identity), platform="telegram", title=string(facts.get("name")), bot=bot)
 
 
 def _message(line: int, raw: _Message, chat: SourceChat) -> tuple[Record, ...]:
@@ -83,6 +85,7 @@ def _message(line: int, raw: _Message, chat: SourceChat) -> tuple[Record, ...]:
         text=raw.text if type(raw.text) is str else _join(raw.text),
         author=_person(raw.from_id),
         name=string(raw.sender),
+        is_bot=_person(raw.from_id) == chat.bot if chat.bot else None,
         sent_at=sent_at,
         edited_at=moment(raw.edited_unixtime) or iso_time(raw.edited) if raw.edited_unixtime or raw.edited else None,
         in_reply_to=None if reply is None or _elsewhere(raw.reply_to_peer_id, chat) else str(reply),
@@ -162,7 +165,7 @@ _LAYOUT = timeline.Layout(
     decoder=msgspec.json.Decoder(_Message).decode,
     chat=_chat,
     message=_message,
-    facts=frozenset({"name", "id"}),
+    facts=frozenset({"name", "id", "type"}),
     inside=frozenset({"chats", "left_chats", "list"}),
     boundary=re.compile(_CHAT, re.DOTALL),
     several=re.compile(_CHATS, re.DOTALL),

@@ -74,8 +74,8 @@ class Batch:
 
     def _fresh(
         self, append: Encoded, known: dict[str, RecordedEvent], waiting: dict[str, tuple[str, Event]]
-    ) -> list[int] | None:
-        """Indexes of the events that are not in the log yet; `None` for all of them."""
+    ) -> list[int]:
+        """Indexes of the events that are not in the log yet."""
         indexes = []
         for index, (event, key) in enumerate(zip(append.events, append.keys or (), strict=True)):
             if key is None:
@@ -89,7 +89,7 @@ class Batch:
             else:
                 waiting[key] = (append.stream, event)
                 indexes.append(index)
-        return None if len(indexes) == len(append.events) else indexes
+        return indexes
 
     def _insert(
         self, plan: list[tuple[Encoded, list[int] | None]], known: dict[str, RecordedEvent]

@@ -245,7 +245,9 @@ class EventStore:
         except BaseException:
             # An interrupt of this thread: the others hear that they cannot rely on it.
             for request in group:
-                request.error = request.error or StoreError("the append was interrupted; nothing of it may be recorded")
+                request.error = request.error or StoreError(
+                    "the append was interrupted and may not be recorded; repeat it"
+                )
             raise
         finally:
             _settle(group)
