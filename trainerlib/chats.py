@@ -24,6 +24,7 @@ from trainerlib.events import (
     Event,
     MessageRecorded,
     RecordedEvent,
+    ReplyGenerated,
     Role,
     conversation_stream,
 )
@@ -121,11 +122,14 @@ class Chat:
     def _number(self, target: Message | int | None) -> int | None:
         if target is None:
             return None
-        if isinstance(target, Message):
-            return target.number
-        recorded = self._store.at(target)
-        if recorded is None or recorded.stream != self._stream:
-            raise NotFoundError(f"message {target} is not in conversation {self.id}")
+        message_id = target.id if isinstance(target, Message) else target
+        recorded = self._store.at(message_id)
+        if (
+            recorded is None
+            or recorded.stream != self._stream
+            or not isinstance(recorded.event, (MessageRecorded, ReplyGenerated))
+        ):
+            raise NotFoundError(f"there is no message {message_id} in conversation {self.id}")
         return recorded.version
 
     def __repr__(self) -> str:

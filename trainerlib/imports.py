@@ -18,9 +18,9 @@ from pathlib import Path
 import msgspec
 
 from trainerlib import importers
-from trainerlib.errors import BadLineError, NotFoundError
+from trainerlib.errors import BadLineError, NotFoundError, VersionConflictError
 from trainerlib.events import Imported
-from trainerlib.importers.recorder import Recorder, find_assistant
+from trainerlib.importers.recorder import Recorder, bad_lines_of, find_assistant
 from trainerlib.importers.records import BadLine
 from trainerlib.store.eventstore import EventStore
 
@@ -92,6 +92,7 @@ def import_file(
     """
     size, digest = _hashed(path)
     known = format or importers.detect(path)
+    version = store.version(f"import/{digest}")
     earlier = imported(store, digest)
     if earlier is not None and earlier.format == known and assistant in (None, "", earlier.assistant):
         if basis and basis != earlier.basis:
@@ -101,9 +102,8 @@ def import_file(
         return _report(earlier, already=True)
     name = find_assistant(importers.read(path, known), assistant)
     if strict:
-        for record in importers.read(path, known):
-            if isinstance(record, BadLine):
-                raise BadLineError(record.line, record.reason)
+        for bad in bad_lines_of(importers.read(path, known)):
+            raise BadLineError(bad.line, bad.reason)
     bad_lines: list[BadLine] = []
     bad_line_count = 0
 
@@ -136,9 +136,21 @@ def import_file(
         bad_line_count,
         tuple((bad.line, bad.reason) for bad in bad_lines[:_RECORDED_LINES]),
     )
-    store.append(f"import/{digest}", [event])
-    report = _report(event, events=counts.events + 1, edited=counts.edited, deleted=counts.deleted)
+    added = counts.events + _record_end(store, event, version)
+    report = _report(event, events=added, edited=counts.edited, deleted=counts.deleted)
     return msgspec.structs.replace(report, bad_lines=tuple(bad_lines))
+
+
+def _record_end(store: EventStore, event: Imported, version: int) -> int:
+    """Record that a file was imported; 0 when another process, which imported it at the same time, has done so."""
+    stream = f"import/{event.sha256}"
+    try:
+        store.append(stream, [event], expected_version=version)
+    except VersionConflictError:
+        if imported(store, event.sha256) == event:
+            return 0
+        store.append(stream, [event])
+    return 1
 
 
 def imported(store: EventStore, digest: str) -> Imported | None:

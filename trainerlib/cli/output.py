@@ -113,6 +113,9 @@ def console(*, stderr: bool = False) -> Console:
 
 def styled(text: str, style: str = "") -> None:
     """A line on stdout, in colour where there is a terminal."""
+    if not (style and sys.stdout.isatty()):
+        print(clean(text))
+        return
     from rich.text import Text
 
     console().print(Text(clean(text), style), soft_wrap=True)

@@ -7,7 +7,7 @@ after a crash and a newer export of the same chat all come to the same log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -82,9 +82,9 @@ def find_assistant(records: Iterable[Record], assistant: str | None) -> str:
             return ""
         if not isinstance(record, SourceMessage):
             continue
-        if assistant is None and record.is_bot:
+        if not assistant and record.is_bot:
             return ""
-        if assistant is not None and _is(record, assistant):
+        if assistant and _is(record, assistant):
             return assistant
         name = record.name or record.author
         authors[name] = authors.get(name, 0) + 1
@@ -93,8 +93,53 @@ def find_assistant(records: Iterable[Record], assistant: str | None) -> str:
     raise AssistantUnknownError(dict(sorted(authors.items(), key=lambda item: -item[1])))
 
 
+def _decimal(message_id: str) -> int:
+    """The number that an id is; 0 for any other, which says nothing about the order of messages."""
+    return int(message_id) if message_id.isdecimal() else 0
+
+
 def _is(message: SourceMessage, assistant: str) -> bool:
     return assistant in (message.name, message.author, message.author.partition(":")[2])
+
+
+class _Names:
+    """Gives each conversation of a file its id."""
+
+    def __init__(self) -> None:
+        self._given = ScratchCounter()
+
+    def give(self, source: SourceConversation) -> tuple[str, BadLine | None]:
+        """The id, and what is wrong with the one the source gives."""
+        name = first = source.id if ":" in source.id else f"{source.platform}:{source.id or self._content_id(source)}"
+        times = self._given.add(name)
+        if times == 1:
+            return name, None
+        while self._given.add(name := f"{first}-{times}") > 1:
+            times += 1
+        return name, BadLine(source.line, f"id {source.id} again, kept as another conversation")
+
+    def _content_id(self, source: SourceConversation) -> str:
+        """An id for a conversation without one: a hash of what it says, numbered when the file has it again."""
+        parts = [(message.role, message.text, message.weight, message.ratings, message.corrections)
+                 for message in source.messages]  # fmt: skip
+        digest = blake2b(msgspec.json.encode(parts), digest_size=12).hexdigest()
+        times = self._given.add(digest)
+        return digest if times == 1 else f"{digest}-{times}"
+
+    def close(self) -> None:
+        self._given.close()
+
+
+def bad_lines_of(records: Iterable[Record]) -> Iterator[BadLine]:
+    """Every bad line that recording these records would report."""
+    names = _Names()
+    try:
+        for record in records:
+            bad = names.give(record)[1] if isinstance(record, SourceConversation) else record
+            if isinstance(bad, BadLine):
+                yield bad
+    finally:
+        names.close()
 
 
 class Recorder:
@@ -129,9 +174,13 @@ class Recorder:
         self._batched = 0
         self._current = ""
         self._last_at: float | None = None
-        self._rows = ScratchCounter()
+        self._names = _Names()
+        self._bad_line = 0
         self._seen: ScratchCounter | None = None
         self._span: tuple[int, int] | None = None
+        self._before = 0
+        self._torn: set[int] = set()
+        self._unread: list[range] = []
 
     def record(self, records: Iterable[Record]) -> Counts:
         """Take every record of the file, to its end."""
@@ -147,37 +196,35 @@ class Recorder:
                     self._end_chat()
                     self._begin_chat(record)
                 else:
-                    self._on_bad_line(record)
+                    self._take_bad_line(record)
             self._end_chat()
             self._flush()
         finally:
-            self._rows.close()
+            self._names.close()
             if self._seen is not None:
                 self._seen.close()
         return self.counts
 
+    def _take_bad_line(self, bad: BadLine) -> None:
+        self._on_bad_line(bad)
+        self._bad_line = bad.line
+        if self._seen is not None:
+            self._torn.add(_decimal(self._waiting[-1].id) if self._waiting else self._before)
+
     # --- complete conversations --------------------------------------------------------------------------------------
 
     def _take_conversation(self, source: SourceConversation) -> None:
-        name = source.id if ":" in source.id else f"{source.platform}:{source.id or self._content_id(source)}"
-        times = self._rows.add(name)
-        if times > 1:
-            self._on_bad_line(BadLine(source.line, f"id {source.id} again, kept as another conversation"))
-            name = f"{name}-{times}"
-        origin = _Origin(name, source.platform, source.title, source.tags, keys=f"{name}#", complete=True)
+        name, bad = self._names.give(source)
+        if bad is not None:
+            self._on_bad_line(bad)
+        # What could not be read of a conversation was not deleted from it.
+        complete = source.line != self._bad_line
+        origin = _Origin(name, source.platform, source.title, source.tags, keys=f"{name}#", complete=complete)
         self.counts.conversations += 1
         self._batch[name] = (origin, list(source.messages))
         self._batched += len(source.messages)
         if self._batched >= BATCH:
             self._flush()
-
-    def _content_id(self, source: SourceConversation) -> str:
-        """An id for a conversation without one: a hash of what it says, numbered when the file has it again."""
-        parts = [(message.role, message.text, message.weight, message.ratings, message.corrections)
-                 for message in source.messages]  # fmt: skip
-        digest = blake2b(msgspec.json.encode(parts), digest_size=12).hexdigest()
-        times = self._rows.add(digest)
-        return digest if times == 1 else f"{digest}-{times}"
 
     # --- timelines ---------------------------------------------------------------------------------------------------
 
@@ -185,6 +232,9 @@ class Recorder:
         self._chat = chat
         self._current, self._last_at = "", None
         self._span = None
+        self._before = 0
+        self._torn.clear()
+        self._unread.clear()
         known = next(self._store.keys_starting(self._key(chat, "")), None) if chat.complete else None
         if known is not None and self._seen is None:
             self._seen = ScratchCounter()
@@ -241,14 +291,22 @@ class Recorder:
                 number = int(message_id)
                 low, high = self._span or (number, number)
                 self._span = (min(low, number), max(high, number))
+                if self._before in self._torn and number > self._before + 1:
+                    self._unread.append(range(self._before + 1, number))
+                self._before = number
 
     def _record_deletions(self, chat: SourceChat, seen: ScratchCounter, span: tuple[int, int]) -> None:
-        """Messages the log has between the first and last of this export, but the export has not: deleted."""
+        """Messages the log has between the first and last of this export, but the export has not: deleted.
+
+        Where the export has a bad line, a message may be there that could not be read.
+        """
         prefix = self._key(chat, "")
         gone: list[str] = []
         for key in self._store.keys_starting(prefix):
-            message_id = key[len(prefix) :]
-            if message_id.isdecimal() and span[0] <= int(message_id) <= span[1] and not seen.count(message_id):
+            number = _decimal(key[len(prefix) :])
+            if not span[0] <= number <= span[1] or seen.count(key[len(prefix) :]):
+                continue
+            if not any(number in unread for unread in self._unread):
                 gone.append(key)
         for start in range(0, len(gone), BATCH):
             streams: dict[str, set[str]] = {}
@@ -344,6 +402,11 @@ class _Decision:
             for event in (recorded.event for recorded in log)
             if isinstance(event, (Corrected, FeedbackGiven))
         }
+        self._edited = {
+            recorded.event.message: recorded.event.edited_at
+            for recorded in log
+            if isinstance(recorded.event, MessageEdited) and recorded.event.edited_at is not None
+        }
         self._numbers: dict[str, int] = {}
         self._prefix = origin.keys
 
@@ -358,12 +421,17 @@ class _Decision:
         else:
             number = known.number
             assistant = known.role == "assistant"
-            if known.text != message.text and not known.deleted:
+            if known.text != message.text and not known.deleted and not self._is_older(message, number):
                 self._add(MessageEdited(number, message.text, message.edited_at))
                 counts.edited += 1
         self._numbers[message.id] = number
         if assistant:
             self._judge(message, number, counts)
+
+    def _is_older(self, message: SourceMessage, number: int) -> bool:
+        """The source shows a message as it was before an edit that the log has: an older export."""
+        edited_at = self._edited.get(number)
+        return edited_at is not None and (message.edited_at is None or message.edited_at < edited_at)
 
     def delete_missing(self, ids: set[str], counts: Counts) -> None:
         """Record the deletion of messages that the log has from this source, and the source has no more."""
@@ -402,7 +470,7 @@ class _Decision:
         counts.feedback += len(message.ratings)
         for correction in message.corrections:
             by = correction.by or "import"
-            if (number, by, None, correction.text) not in self._said:
+            if self._is_new((number, by, None, correction.text)):
                 self._add(Corrected(number, correction.text, by))
         anonymous = 0
         for rating in message.ratings:
@@ -410,8 +478,13 @@ class _Decision:
             if not by:
                 anonymous += 1
                 by = "anonymous" if anonymous == 1 else f"anonymous/{anonymous}"
-            if (number, by, rating.rating, rating.text) not in self._said:
+            if self._is_new((number, by, rating.rating, rating.text)):
                 self._add(FeedbackGiven(number, by, rating.rating, rating.text))
+
+    def _is_new(self, judgement: tuple[int, str, int | None, str]) -> bool:
+        is_new = judgement not in self._said
+        self._said.add(judgement)
+        return is_new
 
     def _add(self, event: Event, key: str | None = None) -> int:
         """Add an event, the conversation's beginning before the first; returns the version it will have."""

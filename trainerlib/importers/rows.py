@@ -271,6 +271,8 @@ def _pair(context: list[_Turn], chosen: list[_Turn], rejected: list[_Turn], line
     """A context, and a reply that another one corrects."""
     before = _messages(context, line, context=True)
     good, bad = (_reply(side, len(before), line) for side in (chosen, rejected))
+    if not good.text.strip():
+        raise ImportError_("the better reply is empty, row skipped")
     corrections = (SourceCorrection(good.text, "import"),)
     return [*before, msgspec.structs.replace(bad, weight=None, corrections=corrections)]
 
@@ -360,6 +362,8 @@ def _attach(messages: list[SourceMessage], given: _Correction | _Feedback) -> No
     if message.role != "assistant":
         raise ImportError_(f"message {number} is not the assistant's")
     if isinstance(given, _Correction):
+        if not given.text.strip():
+            raise ImportError_("it says nothing")
         corrections = (*message.corrections, SourceCorrection(given.text, given.by))
         messages[number] = msgspec.structs.replace(message, corrections=corrections)
     else:

@@ -27,11 +27,14 @@ class Encoded(msgspec.Struct, frozen=True, gc=False):
     expected_version: int | None
 
 
-class Batch:
-    """One write transaction: places events, and refuses a request before anything of it is written.
+_Plan = list[tuple[Encoded, list[int] | None]]
+"""Appends with the indexes of their events that are new; `None` for all of them."""
 
-    The file's write lock is held and every check comes before the first insert, so a refused request leaves nothing
-    behind and needs no savepoint.
+
+class Batch:
+    """One write transaction: places the events of its requests, each request wholly or not at all.
+
+    The file's write lock is held, so what is checked stays true until the commit.
     """
 
     def __init__(self, connection: sqlite3.Connection, stream_ids: dict[str, int], now: int, codec: Codec) -> None:
@@ -54,23 +57,18 @@ class Batch:
             VersionConflictError: a stream is at another version than expected.
             KeyConflictError: a key belongs to other content.
         """
-        known = self._known(keys)
-        repeats = len(keys) > 1 and len(set(keys)) < len(keys)
         self._find_streams(appends)
-        heads: dict[str, int] = {}
-        plan: list[tuple[Encoded, list[int] | None]] = []
+        if len(keys) < 2 or len(set(keys)) == len(keys):
+            # Nearly always everything is new: insert, and let the unique index say when it is not.
+            try:
+                return self._write([(append, None) for append in appends], {})
+            except (VersionConflictError, sqlite3.IntegrityError):
+                if not keys:
+                    raise
+        known = self._known(keys)
         waiting: dict[str, tuple[str, Event]] = {}
-        for append in appends:
-            fresh = self._fresh(append, known, waiting) if append.keys and (known or repeats) else None
-            count = len(append.events) if fresh is None else len(fresh)
-            head = heads.get(append.stream)
-            if head is None:
-                head = self._head(append.stream)
-            if count and append.expected_version is not None and append.expected_version != head:
-                raise VersionConflictError(append.stream, expected=append.expected_version, actual=head)
-            heads[append.stream] = head + count
-            plan.append((append, fresh))
-        return self._insert(plan, known)
+        plan = [(append, self._fresh(append, known, waiting) if append.keys else None) for append in appends]
+        return self._write(plan, known)
 
     def _fresh(
         self, append: Encoded, known: dict[str, RecordedEvent], waiting: dict[str, tuple[str, Event]]
@@ -91,60 +89,88 @@ class Batch:
                 indexes.append(index)
         return indexes
 
-    def _insert(
-        self, plan: list[tuple[Encoded, list[int] | None]], known: dict[str, RecordedEvent]
-    ) -> list[RecordedEvent]:
-        self._make_streams(plan)
-        now, stream_ids = self._now, self._stream_ids
+    def _write(self, plan: _Plan, known: dict[str, RecordedEvent]) -> list[RecordedEvent]:
+        """Check the versions and insert; whatever fails, nothing of the plan is left."""
+        self._check_versions(plan)
+        position, heads = self.position, dict[str, int]()
         result: list[RecordedEvent] = []
         data: list[bytes] = []
-        written: list[projections.Placed] = []
+        written: list[tuple[str, list[RecordedEvent]]] = []
         for append, fresh in plan:
-            events, keys = append.events, append.keys or repeat(None)
+            stream, events, keys = append.stream, append.events, append.keys or repeat(None)
             if fresh is None:
                 data += append.data
             else:
                 data += [append.data[index] for index in fresh]
                 events = [append.events[index] for index in fresh]
                 keys = [append.keys[index] for index in fresh] if append.keys else keys
-            if not events:
-                new: list[RecordedEvent] = []
-            else:
-                version = self._head(append.stream)
-                new = [
-                    RecordedEvent(position, append.stream, number, event, now, key)
-                    for position, number, event, key in zip(
-                        count(self.position + 1), count(version + 1), events, keys, strict=False
-                    )
-                ]
-                self.position += len(new)
-                self._heads[append.stream] = version + len(new)
-                written.append((stream_ids[append.stream], new))
+            version = heads[stream] if stream in heads else self._head(stream)
+            new = [
+                RecordedEvent(number, stream, step, event, self._now, key)
+                for number, step, event, key in zip(count(position + 1), count(version + 1), events, keys, strict=False)
+            ]
+            position += len(new)
+            heads[stream] = version + len(new)
+            if new:
+                written.append((stream, new))
             if fresh is None:
                 result += new
             else:
                 known.update({recorded.key: recorded for recorded in new if recorded.key is not None})
                 without_key = iter([recorded for recorded in new if recorded.key is None])
                 result += [known[key] if key is not None else next(without_key) for key in append.keys or ()]
-        # A generator: the driver takes the rows one by one and none of them is kept.
-        rows = (
-            (
-                recorded.position,
-                stream_id,
-                recorded.version,
-                recorded.event.wire_name,
-                recorded.event.schema_version,
-                now,
-                recorded.key,
-                line,
-            )
-            for (stream_id, recorded), line in zip(
-                ((stream_id, recorded) for stream_id, new in written for recorded in new), data, strict=True
-            )
-        )
-        self._connection.executemany(tables.INSERT_EVENT, rows)
-        self.placed += written
+        self.placed += self._insert(written, data)
+        self.position = position
+        self._heads.update(heads)
         return result
+
+    def _check_versions(self, plan: _Plan) -> None:
+        heads: dict[str, int] = {}
+        for append, fresh in plan:
+            new = len(append.events) if fresh is None else len(fresh)
+            head = heads[append.stream] if append.stream in heads else self._head(append.stream)
+            if new and append.expected_version is not None and append.expected_version != head:
+                raise VersionConflictError(append.stream, expected=append.expected_version, actual=head)
+            heads[append.stream] = head + new
+
+    def _insert(self, written: list[tuple[str, list[RecordedEvent]]], data: list[bytes]) -> list[projections.Placed]:
+        """Insert the rows, the streams they need first."""
+        ids, now = self._stream_ids, self._now
+        missing = dict.fromkeys(stream for stream, _ in written if stream not in ids)
+        if len(data) == 1 and not missing:
+            [(stream, [recorded])] = written
+            event = recorded.event
+            row = (recorded.position, ids[stream], recorded.version, event.wire_name, event.schema_version, now,
+                   recorded.key, data[0])  # fmt: skip
+            self._connection.execute(tables.INSERT_EVENT, row)
+            return [(ids[stream], [recorded])]
+        self._connection.execute("SAVEPOINT request")
+        try:
+            if missing:
+                last = self._connection.execute(tables.SELECT_LAST_STREAM_ID).fetchone()[0]
+                numbers = dict(zip(missing, count(last + 1), strict=False))
+                self._connection.executemany(tables.INSERT_STREAM, [(number, name) for name, number in numbers.items()])
+                ids.update(numbers)
+            lines = iter(data)
+            # A generator: the driver takes the rows one by one and none of them is kept.
+            self._connection.executemany(
+                tables.INSERT_EVENT,
+                (
+                    (one.position, stream_id, one.version, one.event.wire_name, one.event.schema_version, now, one.key,
+                     next(lines))
+                    for stream_id, new in ((ids[stream], new) for stream, new in written)
+                    for one in new
+                ),
+            )  # fmt: skip
+        except sqlite3.IntegrityError:
+            for name in missing:
+                ids.pop(name, None)
+            self._connection.execute("ROLLBACK TO request")
+            raise
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("RELEASE request")
+        return [(ids[stream], new) for stream, new in written]
 
     def _find_streams(self, appends: list[Encoded]) -> None:
         """Learn the ids of the request's streams that exist."""
@@ -155,18 +181,6 @@ class Batch:
             self._stream_ids.clear()
             missing = {append.stream for append in appends}
         self._stream_ids.update(self._connection.execute(tables.SELECT_STREAM_IDS, (json.dumps(list(missing)),)))
-
-    def _make_streams(self, plan: list[tuple[Encoded, list[int] | None]]) -> None:
-        names = dict.fromkeys(
-            append.stream
-            for append, fresh in plan
-            if append.stream not in self._stream_ids and append.events and fresh != []
-        )
-        if names:
-            last = self._connection.execute(tables.SELECT_LAST_STREAM_ID).fetchone()[0]
-            new = dict(zip(names, count(last + 1), strict=False))
-            self._connection.executemany(tables.INSERT_STREAM, [(number, name) for name, number in new.items()])
-            self._stream_ids.update(new)
 
     def _head(self, stream: str) -> int:
         head = self._heads.get(stream)

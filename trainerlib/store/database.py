@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from trainerlib.errors import (
     BusyError,
@@ -106,9 +106,14 @@ class Database:
 
     def _make_engine(self, synchronous: Synchronous, busy_timeout: float) -> Engine:
         mode = "ro" if self.read_only else "rwc"
+        # The driver gets the address itself: SQLAlchemy's URL would take "?" and "#" in a file's name for its own.
+        address = f"{self.path.absolute().as_uri()}?mode={mode}"
         engine = create_engine(
-            f"sqlite:///file:{self.path.absolute().as_uri()[7:]}?mode={mode}&uri=true",
-            connect_args={"check_same_thread": False, "isolation_level": None, "timeout": busy_timeout},
+            "sqlite://",
+            creator=lambda: sqlite3.connect(
+                address, uri=True, timeout=busy_timeout, isolation_level=None, check_same_thread=False
+            ),
+            poolclass=QueuePool,
             # Each thread keeps its reading connection: any limit would make the next thread wait for one to end.
             pool_size=0,
         )

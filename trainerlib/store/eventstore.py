@@ -133,7 +133,7 @@ class EventStore:
             raise
 
     def _refuse_cut_log(self) -> None:
-        if self.checkpoint(projections.NAME) > self.position:
+        if self._database.query(tables.SELECT_FURTHEST_CHECKPOINT)[0][0] > self.position:
             raise LogMismatchError(f"{self._database.path}: the log ends before its projection; restore a backup")
 
     # --- writing -----------------------------------------------------------------------------------------------------
@@ -267,8 +267,8 @@ class EventStore:
                     except TrainerlibError as error:
                         request.error = error
                 if batch.placed:
+                    # In the same transaction, so this projection is always at the log's end and needs no checkpoint.
                     projections.apply(connection, batch.placed)
-                    connection.execute(tables.SAVE_CHECKPOINT, (projections.NAME, batch.position))
         except BaseException:
             # Streams that were made in the undone transaction have no id any more.
             self._stream_ids.clear()
@@ -474,7 +474,6 @@ class EventStore:
             position = self.position
             projections.derive(connection, self.placed_pages())
             projections.swap(connection)
-            connection.execute(tables.SAVE_CHECKPOINT, (projections.NAME, position))
         return position
 
     def verify(self) -> list[str]:
@@ -483,10 +482,12 @@ class EventStore:
         Checked: SQLite's own integrity check, gapless positions and versions, every event decodes, the conversations
         projection is what the log says.
         """
-        problems = [f"sqlite: {row[0]}" for row in self._database.query("PRAGMA integrity_check") if row[0] != "ok"]
-        if problems:
-            return problems
+        problems: list[str] = []
         try:
+            rows = self._database.query("PRAGMA integrity_check")
+            problems += [f"sqlite: {row[0]}" for row in rows if row[0] != "ok"]
+            if problems:
+                return problems
             problems += self._gaps()
             problems += self._stale_projection()
         except TrainerlibError as error:

@@ -32,7 +32,6 @@ from trainerlib.language import letters
 from trainerlib.store import tables
 from trainerlib.store.database import Database
 
-NAME = "conversations"
 _PREFIX = "conversation/"
 _REBUILT = "conversations_rebuilt"
 _UPSERT = tables.upsert_conversation(tables.conversations)
@@ -59,18 +58,37 @@ class _Differences:
         self.started, self.last = at, 0
         self.messages = self.replies = self.corrections = self.up = self.down = self.cyrillic = self.latin = 0
 
-    def add(self, event: Event, at: int, sign: int = 1) -> None:
-        match event:
-            case MessageRecorded(role=role, text=text):
-                if role == "system":
-                    return
+    def add(self, recorded: RecordedEvent) -> None:
+        event = recorded.event
+        if type(event) is MessageRecorded:
+            # First and without a call, as nearly every event is one.
+            if event.role != "system":
+                sent_at = event.sent_at
+                at = recorded.recorded_us if sent_at is None else round(sent_at.timestamp() * 1_000_000)
                 self.last = max(self.last, at)
                 self.started = min(self.started, at)
+                self.messages += 1
+                self.replies += event.role == "assistant"
+                self._count(event.text, 1)
+        elif isinstance(event, ConversationStarted):
+            self.platform, self.title = event.platform, event.title
+        else:
+            if isinstance(event, ReplyGenerated):
+                self.last = max(self.last, recorded.recorded_us)
+            self._add(event, 1)
+
+    def take_back(self, event: Event) -> None:
+        self._add(event, -1)
+
+    def _add(self, event: Event, sign: int) -> None:
+        match event:
+            case MessageRecorded(role="system"):
+                pass
+            case MessageRecorded(role=role, text=text):
                 self.messages += sign
                 self.replies += sign * (role == "assistant")
                 self._count(text, sign)
             case ReplyGenerated(text=text):
-                self.last = max(self.last, at)
                 self.messages += sign
                 self.replies += sign
                 self._count(text, sign)
@@ -79,8 +97,6 @@ class _Differences:
             case FeedbackGiven(rating=rating):
                 self.up += sign * (rating is not None and rating > 0)
                 self.down += sign * (rating is not None and rating < 0)
-            case ConversationStarted(platform=platform, title=title):
-                self.platform, self.title = platform, title
 
     def _count(self, text: str, sign: int) -> None:
         cyrillic, latin = letters(text)
@@ -92,12 +108,6 @@ class _Differences:
                 self.corrections, self.up, self.down, self.cyrillic, self.latin)  # fmt: skip
 
 
-def _time(recorded: RecordedEvent) -> int:
-    """When it happened, microseconds UTC: what the platform says, else when it was recorded."""
-    sent_at = recorded.event.sent_at if type(recorded.event) is MessageRecorded else None
-    return recorded.recorded_us if sent_at is None else round(sent_at.timestamp() * 1_000_000)
-
-
 def _undone(connection: sqlite3.Connection, stream_id: int, version: int) -> Event | None:
     """The event that a withdrawal or deletion takes back."""
     row = connection.execute(tables.SELECT_STREAM_PAGE, (stream_id, version - 1, 1)).fetchone()
@@ -105,25 +115,24 @@ def _undone(connection: sqlite3.Connection, stream_id: int, version: int) -> Eve
 
 
 def apply(connection: sqlite3.Connection, placed: Iterable[Placed], *, sql: str = _UPSERT) -> None:
-    """Add the events to the projection's rows and move its checkpoint; part of the caller's transaction."""
+    """Add the events to the projection's rows, in the caller's transaction."""
     rows: dict[int, _Differences] = {}
     for stream_id, events in placed:
         if not events or not events[0].stream.startswith(_PREFIX):
             continue
         row = rows.get(stream_id)
         if row is None:
-            row = rows[stream_id] = _Differences(_time(events[0]))
+            row = rows[stream_id] = _Differences(events[0].recorded_us)
         for recorded in events:
-            event = recorded.event
-            taken_back = _TAKES_BACK.get(type(event))
+            taken_back = _TAKES_BACK.get(type(recorded.event))
             if taken_back is None:
-                row.add(event, _time(recorded))
+                row.add(recorded)
                 continue
             field, kinds = taken_back
-            undone = _undone(connection, stream_id, getattr(event, field))
+            undone = _undone(connection, stream_id, getattr(recorded.event, field))
             # One that names nothing of its kind changes nothing, as in a fold.
             if isinstance(undone, kinds):
-                row.add(undone, 0, -1)
+                row.take_back(undone)
     if rows:
         connection.executemany(sql, [row.row(stream_id) for stream_id, row in rows.items()])
 
@@ -145,10 +154,10 @@ def swap(connection: sqlite3.Connection) -> None:
 
 
 def differences(connection: sqlite3.Connection) -> int:
-    """How many rows of the derived and the live table are not the same."""
+    """How many conversations have not the same row in the derived and the live table."""
     first, second = f"SELECT * FROM {_REBUILT}", "SELECT * FROM conversations"
     both = f"SELECT * FROM ({first} EXCEPT {second}) UNION ALL SELECT * FROM ({second} EXCEPT {first})"
-    return int(connection.execute(f"SELECT count(*) FROM ({both})").fetchone()[0])
+    return int(connection.execute(f"SELECT count(DISTINCT stream_id) FROM ({both})").fetchone()[0])
 
 
 class ConversationSummary(msgspec.Struct, frozen=True):

@@ -193,6 +193,7 @@ SELECT_TYPES_BACKWARDS = _page(
     .order_by(events.c.position.desc())
 )
 SELECT_CHECKPOINT = _sql(select(checkpoints.c.position).where(checkpoints.c.projection == bindparam("projection")))
+SELECT_FURTHEST_CHECKPOINT = _sql(select(func.coalesce(func.max(checkpoints.c.position), literal_column("0"))))
 SAVE_CHECKPOINT = _sql(
     upsert(checkpoints)
     .values(_parameters("projection", "position"))
