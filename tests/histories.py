@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,15 @@ from trainerlib.events import CODEC
 BEGIN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 BOT = "Shop bot"
 BOT_ID = "user500"
+
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def readme_block(language: str) -> str:
+    """The one block of code in a language that the README has."""
+    [block] = re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return str(block)
 
 
 def log(workspace: trainerlib.Workspace) -> list[tuple[Any, ...]]:

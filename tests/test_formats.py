@@ -205,10 +205,13 @@ def whole_rows(example: Example, name: str) -> list[dict[str, Any]]:
     if name == "trl-sft":
         return [{"prompt": prompt, "completion": reply(good)}]
     names = {"user": "human", "assistant": "gpt", "system": "system"}
-    turns = [
-        {"from": names[turn.role], "value": turn.content} | ({"weight": 0} if turn.role == "assistant" else {})
-        for turn in example.context
-    ]
+    turns: list[dict[str, Any]] = []
+    for turn in example.context:
+        if turns and turns[-1]["from"] == names[turn.role]:
+            turns[-1]["value"] += f"\n\n{turn.content}"
+        elif turn.role != "assistant" or any(one["from"] == "human" for one in turns):
+            weight = {"weight": 0} if turn.role == "assistant" else {}
+            turns.append({"from": names[turn.role], "value": turn.content} | weight)
     return [{"conversations": [*turns, {"from": "gpt", "value": good}]}]
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import msgspec
 import pytest
+from histories import readme_block
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,7 +105,7 @@ def test_a_contradiction_is_refused(fields, error):
 
 def test_a_contradiction_in_a_file_has_a_line():
     """The line of the setting that has to give way is named."""
-    with pytest.raises(RecipeError, match="line 3: select.until is not after"):
+    with pytest.raises(RecipeError, match=r"line 3: select\.until is not after"):
         Recipe.from_toml("[select]\nsince = 2026-02-01\nuntil = 2026-01-01\n")
 
 
@@ -159,6 +160,11 @@ def test_a_whole_file_means_what_it_says():
         duplicates="keep",
         split=Split(train=0.8, test=0.2, seed=7),
     )
+
+
+def test_the_recipe_of_the_readme_is_one():
+    """What a newcomer copies is accepted."""
+    assert Recipe.from_toml(readme_block("toml")).targets == "corrected-or-approved"
 
 
 def test_an_empty_file_is_the_default_recipe():

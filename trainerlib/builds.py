@@ -65,6 +65,7 @@ _decode_exclusion = msgspec.json.Decoder(Exclusion).decode
 
 
 _Line = TypeVar("_Line", ConversationExamples, _StoredLine)
+_Decoded = TypeVar("_Decoded")
 
 
 class ExportReport(msgspec.Struct, frozen=True):
@@ -157,7 +158,7 @@ class Dataset:
 
     def exclusions(self) -> Iterator[Exclusion]:
         """Every candidate that was left out, and why."""
-        return (_decode_exclusion(line) for line in self._file(_EXCLUDED))
+        return self._decoded(_EXCLUDED, _decode_exclusion)
 
     def export(self, target: str | Path | BinaryIO, *, format: str, split: str | None = None) -> ExportReport:  # noqa: A002 - the field's word
         """Write its examples as lines of a fine-tuning format; the same dataset gives the same bytes.
@@ -247,7 +248,15 @@ class Dataset:
         return iter(files[0]) if len(files) == 1 else heapq.merge(*files, key=lambda item: item[1].position)
 
     def _split(self, name: str, decode: Callable[[bytes], _Line]) -> Iterator[tuple[str, _Line]]:
-        return ((name, decode(line)) for line in self._file(f"{name}.jsonl"))
+        return ((name, line) for line in self._decoded(f"{name}.jsonl", decode))
+
+    def _decoded(self, name: str, decode: Callable[[bytes], _Decoded]) -> Iterator[_Decoded]:
+        """What the lines of one of its files say."""
+        try:
+            for line in self._file(name):
+                yield decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise DatasetError(self._changed(name)) from error
 
     def _file(self, name: str) -> Iterator[bytes]:
         """Lines of one of its files, made again when missing, and checked against its sha256 at the end."""
@@ -260,7 +269,10 @@ class Dataset:
                 digest.update(line)
                 yield line
         if digest.hexdigest() != self.sha256[name]:
-            raise DatasetError(f"{path}: changed since it was built; delete it and it is made again")
+            raise DatasetError(self._changed(name))
+
+    def _changed(self, name: str) -> str:
+        return f"{self.directory / name}: changed since it was built; delete it and it is made again"
 
     def _restore(self) -> None:
         """Make missing files again from the log."""

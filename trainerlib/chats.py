@@ -15,7 +15,7 @@ from datetime import datetime
 from html import escape
 from typing import get_args
 
-from trainerlib.conversations import Conversation, Message, fold
+from trainerlib.conversations import Conversation, Message, fold, message_of
 from trainerlib.errors import InvalidEventError, NotFoundError, VersionConflictError
 from trainerlib.events import (
     Attachment,
@@ -97,7 +97,7 @@ class Chat:
         if sent_at is not None and sent_at.tzinfo is None:
             raise InvalidEventError("sent_at has no time zone")
         event = MessageRecorded(role, text, author, name, sent_at, self._number(in_reply_to), tuple(attachments), model)
-        return fold((self._append(event, key),)).messages[0]
+        return message_of(self._append(event, key))
 
     def tag(self, *add: str, remove: Sequence[str] = ()) -> None:
         """Put labels on the conversation, or take them off."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -233,7 +233,8 @@ class _State:
 
 
 def _started(state: _State, _: RecordedEvent, event: ConversationStarted) -> None:
-    state.platform, state.title = event.platform, event.title
+    state.platform = event.platform or state.platform
+    state.title = event.title or state.title
     state.tags.update(event.tags)
     if event.source:
         state.sources.append(event.source)
@@ -248,39 +249,47 @@ def _tagged(state: _State, _: RecordedEvent, event: ConversationTagged) -> None:
     state.tags.update(event.add)
 
 
-def _recorded(state: _State, recorded: RecordedEvent, event: MessageRecorded) -> None:
-    sent_at = event.sent_at
-    number = recorded.version
-    state.messages[number] = Message(
+def message_of(recorded: RecordedEvent) -> Message:
+    """The message that an event records, as it stands before anything else is said about it.
+
+    Args:
+        recorded: a `MessageRecorded` or `ReplyGenerated`.
+    """
+    event = recorded.event
+    if isinstance(event, ReplyGenerated):
+        return Message(
+            id=recorded.position,
+            number=recorded.version,
+            role="assistant",
+            text=event.text,
+            at=recorded.recorded_us,
+            in_reply_to=event.in_reply_to,
+            model=event.model,
+            key=recorded.key,
+            instruction=event.instruction,
+            delivered=None,
+        )
+    said = cast(MessageRecorded, event)
+    sent_at = said.sent_at
+    return Message(
         recorded.position,
-        number,
-        event.role,
-        event.text,
-        event.author,
-        event.name,
+        recorded.version,
+        said.role,
+        said.text,
+        said.author,
+        said.name,
         recorded.recorded_us if sent_at is None else round(sent_at.timestamp() * 1_000_000),
         sent_at is not None,
-        event.in_reply_to,
-        event.attachments,
-        event.model,
-        event.weight,
+        said.in_reply_to,
+        said.attachments,
+        said.model,
+        said.weight,
         recorded.key,
     )
 
 
-def _generated(state: _State, recorded: RecordedEvent, event: ReplyGenerated) -> None:
-    state.messages[recorded.version] = Message(
-        id=recorded.position,
-        number=recorded.version,
-        role="assistant",
-        text=event.text,
-        at=recorded.recorded_us,
-        in_reply_to=event.in_reply_to,
-        model=event.model,
-        key=recorded.key,
-        instruction=event.instruction,
-        delivered=None,
-    )
+def _recorded(state: _State, recorded: RecordedEvent, _: Event) -> None:
+    state.messages[recorded.version] = message_of(recorded)
 
 
 def _delivered(state: _State, _: RecordedEvent, event: ReplyDelivered) -> None:
@@ -351,7 +360,7 @@ _FOLDS: dict[type[Event], Callable[[_State, RecordedEvent, Any], None]] = {
     MessageEdited: _edited,
     MessageDeleted: _deleted,
     TranscriptRecorded: _transcribed,
-    ReplyGenerated: _generated,
+    ReplyGenerated: _recorded,
     ReplyDelivered: _delivered,
     ReplyFailed: _failed,
     Corrected: _corrected,

@@ -95,13 +95,17 @@ def split_of(conversation: str, split: Split) -> str:
     >>> split_of("telegram:42", Split(train=0.5, test=0.5, seed=7)) in ("train", "test")
     True
     """
-    digest = sha256(f"{split.seed}\0{conversation}".encode(errors="surrogatepass")).digest()
+    return _deal(conversation, split.seed, split.shares())
+
+
+def _deal(conversation: str, seed: int, shares: list[tuple[str, float]]) -> str:
+    digest = sha256(f"{seed}\0{conversation}".encode(errors="surrogatepass")).digest()
     point = int.from_bytes(digest[:8]) / 2**64
-    shares = split.shares()
-    for name, share in shares[:-1]:
+    for name, share in shares:
         point -= share
         if point < 0:
             return name
+    # What rounding leaves over belongs to the last split that gets anything.
     return shares[-1][0]
 
 
@@ -131,13 +135,14 @@ class Pipeline:
         self.candidates = 0
         self.examples = 0
         self.excluded: Counter[str] = Counter()
-        self.splits: dict[str, int] = {name: 0 for name, _ in recipe.split.shares()}
+        self._shares = recipe.split.shares()
+        self.splits: dict[str, int] = {name: 0 for name, _ in self._shares}
         self._seen: set[bytes] = set()
 
     def take(self, conversation: Conversation) -> Taken:
         """What the recipe makes of a conversation. Call once for each, in the order they began."""
         replies = [message for message in conversation.messages if message.role == "assistant"]
-        split = split_of(conversation.id, self.recipe.split)
+        split = _deal(conversation.id, self.recipe.split.seed, self._shares)
         if not replies:
             return Taken(split, None, ())
         self.candidates += len(replies)
@@ -188,29 +193,26 @@ class Pipeline:
             return sides
         chosen, rejected = sides
         system = dialogue.system_before[index]
-        good = None if chosen is None else chosen.encode(errors="surrogatepass")
-        bad = None if rejected is None else rejected.encode(errors="surrogatepass")
-        start = dialogue.start(stop, system, (max(len(good or b""), len(bad or b"")) + 3) // 4)
+        good, good_tokens = dialogue.reply(index, chosen)
+        bad, bad_tokens = dialogue.reply(index, rejected)
+        start = dialogue.start(stop, system, max(good_tokens, bad_tokens))
         if start is None:
             return "context-limit"
         if self.recipe.duplicates == "keep":
             return Window(message.id, start, stop, chosen, rejected, system)
         context = dialogue.hashed(start, stop, system)
-        good_repeats = good is not None and self._repeats(context, b"+", good)
-        bad_repeats = bad is not None and self._repeats(context, b"-", bad)
-        if good is None or bad is None:
-            repeats = good_repeats or bad_repeats
-        else:
-            # Each side may have been seen with another: only the same two together are a duplicate.
-            repeats = self._repeats(context, b"=%d=" % len(good), good + bad)
+        good_repeats = bool(good) and self._repeats(context, b"+" + good)
+        bad_repeats = bool(bad) and self._repeats(context, b"-" + bad)
+        # Each side may have been seen with another: only the same two together are a duplicate.
+        repeats = self._repeats(context, b"=" + good + bad) if good and bad else good_repeats or bad_repeats
         if repeats:
             return "duplicate"
         return Window(message.id, start, stop, chosen, rejected, system, good_repeats, bad_repeats)
 
-    def _repeats(self, context: blake2b, side: bytes, text: bytes) -> bool:
+    def _repeats(self, context: blake2b, side: bytes) -> bool:
         """Whether an earlier example has this side after this context; remembers it otherwise."""
         hashed = context.copy()
-        hashed.update(side + text)
+        hashed.update(side)
         digest = hashed.digest()
         if digest in self._seen:
             return True
@@ -317,6 +319,14 @@ class _Dialogue:
                 return named + 1
         return index if index and self.turns[index - 1].role == "user" else None
 
+    def reply(self, index: int, text: str | None) -> tuple[bytes, int]:
+        """A side as JSON that tells where it ends, empty for none, and its tokens; ready made when it is the turn's."""
+        if text is None:
+            return b"", 0
+        if text is self.turns[index].content:
+            return self._encoded[index], self._tokens[index + 1] - self._tokens[index]
+        return _encode(Turn("assistant", text)), estimate_tokens(text)
+
     def start(self, stop: int, system: int, reply_tokens: int) -> int | None:
         """Index of the first turn that fits the limits; `None` when not even the question does."""
         budget = self._recipe.context_tokens - reply_tokens
@@ -324,6 +334,8 @@ class _Dialogue:
             budget -= estimate_tokens(self.systems[system])
         tokens = self._tokens
         start = max(0, stop - self._recipe.context_turns)
+        if not start and tokens[stop] <= budget:
+            return 0
         while start < stop and tokens[stop] - tokens[start] > budget:
             start += 1
         if start == stop:

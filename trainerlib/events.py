@@ -373,10 +373,10 @@ class Codec:
         self._encode = msgspec.json.Encoder().encode
         self._classes = {event.wire_name: event for event in events}
         self._upcasts = dict(upcasts or {})
-        self.decoders: dict[tuple[str, int], Callable[[bytes], Event]] = {
-            (event.wire_name, event.schema_version): msgspec.json.Decoder(event).decode
-            for event in self._classes.values()
-        }
+        self.decoders: dict[int, dict[str, Callable[[bytes], Event]]] = {}
+        for event in self._classes.values():
+            of_version = self.decoders.setdefault(event.schema_version, {})
+            of_version[event.wire_name] = msgspec.json.Decoder(event).decode
 
     def encode(self, event: Event) -> tuple[str, int, bytes]:
         """`(wire name, schema version, UTF-8 JSON)` of an event.
@@ -404,7 +404,7 @@ class Codec:
             InvalidEventError: `data` is not what the event's schema says.
         """
         try:
-            decoder = self.decoders.get((wire_name, version))
+            decoder = self.decoders.get(version, {}).get(wire_name)
             if decoder is not None:
                 return decoder(data)
             return self._decode_old(wire_name, version, data)

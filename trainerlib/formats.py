@@ -82,29 +82,42 @@ def _trl_kto(context: list[bytes], chosen: bytes, rejected: bytes) -> Iterable[b
             yield b'{"prompt":[%b],"completion":[%b],"label":%b}\n' % (b",".join(context), side, label)
 
 
-def _sharegpt(context: list[bytes], chosen: bytes, _: bytes) -> Iterable[bytes]:
-    yield b'{"conversations":[' + b",".join((*context, chosen)) + b"]}\n"
+def _in_turn(context: list[bytes]) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """`(instruction, [(side, text), ...])` of a context for formats that know questions and answers in turn.
 
-
-def _alpaca(context: list[bytes], chosen: bytes, _: bytes) -> Iterable[bytes]:
-    """A fragment is a letter for the role and the content as a JSON string.
-
-    Alpaca knows questions and answers in turn, so turns of one side in a row are joined by an empty line, and an
-    answer that nobody asked for gets an empty question.
+    A fragment is a letter for the role and the content as a JSON string. Turns of one side in a row are joined by an
+    empty line; the first is a question, an empty one when nobody asked.
     """
     system = b""
-    sides: list[tuple[bytes, list[bytes]]] = [(b"u", [])]  # questions at even places, answers at odd ones
+    sides: list[tuple[bytes, list[bytes]]] = [(b"u", [])]
     for fragment in context:
         role, text = fragment[:1], fragment[2:-1]
         if role == b"s":
-            system = b',"system":"%b"' % text
+            system = text
         elif role == sides[-1][0]:
             sides[-1][1].append(text)
         else:
             sides.append((role, [text]))
+    return system, [(side, rb"\n\n".join(texts)) for side, texts in sides]
+
+
+def _sharegpt(context: list[bytes], chosen: bytes, _: bytes) -> Iterable[bytes]:
+    """A greeting that nobody asked for is left out: a reader that wants a human first would skip the whole row."""
+    system, sides = _in_turn(context)
+    if not sides[0][1]:
+        del sides[:2]
+    turns = [b'{"from":"system","value":"%b"}' % system] if system else []
+    turns += [_SHAREGPT[side] % text for side, text in sides]
+    turns.append(b'{"from":"gpt","value":%b}' % chosen)
+    yield b'{"conversations":[%b]}\n' % b",".join(turns)
+
+
+def _alpaca(context: list[bytes], chosen: bytes, _: bytes) -> Iterable[bytes]:
+    instruction, sides = _in_turn(context)
+    system = b',"system":"%b"' % instruction if instruction else b""
     if len(sides) % 2 == 0:  # the reply follows another reply
-        sides.append((b"u", []))
-    *past, question = (b'"%b"' % rb"\n\n".join(texts) for _, texts in sides)
+        sides.append((b"u", b""))
+    *past, question = (b'"%b"' % text for _, text in sides)
     pairs = [b"[%b,%b]" % pair for pair in zip(past[::2], past[1::2], strict=True)]
     history = b',"history":[%b]' % b",".join(pairs) if pairs else b""
     yield b'{"instruction":%b,"input":"","output":%b%b%b}\n' % (question, chosen, system, history)
@@ -116,13 +129,11 @@ _MESSAGE: dict[Role, tuple[bytes, bytes]] = {
     "assistant": (b'{"role":"assistant","content":', b"}"),
     "tool": (b'{"role":"tool","content":', b"}"),
 }
-_SHAREGPT: dict[Role, tuple[bytes, bytes]] = {
-    "system": (b'{"from":"system","value":', b"}"),
-    "user": (b'{"from":"human","value":', b"}"),
-    "assistant": (b'{"from":"gpt","value":', b',"weight":0}'),
-    "tool": (b'{"from":"observation","value":', b"}"),
+_SHAREGPT = {
+    b"u": b'{"from":"human","value":"%b"}',
+    b"a": b'{"from":"gpt","value":"%b","weight":0}',
 }
-_ALPACA: dict[Role, tuple[bytes, bytes]] = {
+_LETTERS: dict[Role, tuple[bytes, bytes]] = {
     "system": (b"s", b""),
     "user": (b"u", b""),
     "assistant": (b"a", b""),
@@ -179,15 +190,15 @@ FORMATS: dict[str, Format] = {
             "sharegpt",
             "LLaMA-Factory (with mask_history, or it learns earlier replies too), Axolotl, Unsloth: conversations",
             "chosen",
-            _SHAREGPT,
-            (_SHAREGPT["assistant"][0], b"}"),
+            _LETTERS,
+            (b"", b""),
             _sharegpt,
         ),
         Format(
             "alpaca",
             "LLaMA-Factory (with mask_history, or it learns earlier replies too), Axolotl, Unsloth: instruction, output and history",
             "chosen",
-            _ALPACA,
+            _LETTERS,
             (b"", b""),
             _alpaca,
         ),

@@ -6,6 +6,7 @@ Without a model a teacher at the keyboard is asked for each answer, which is rec
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,7 +78,8 @@ class Talk:
     def run(self) -> None:
         """Take lines until the person leaves."""
         if self._asks:
-            import readline  # noqa: F401 - gives `input` its history and arrow keys
+            with suppress(ImportError):  # not on every system
+                import readline  # noqa: F401 - gives `input` its history and arrow keys
 
         self._tell("begin", conversation=self._chat.id, workspace=self._workspace.path)
         state = self._chat.state

@@ -133,6 +133,8 @@ def export(
     ] = None,
 ) -> None:
     """Write a dataset as lines of a fine-tuning format."""
+    from trainerlib.formats import find_format
+
     check_format(format_)
     with session.open() as workspace:
         dataset = find(workspace, name)
@@ -155,9 +157,9 @@ def export(
         part = split or ("all splits: " + splits(dataset) if len(dataset.splits) > 1 else next(iter(dataset.splits)))
         note(f"  {where}{counted(report.rows, 'row')} ({part}) · sha256 {report.sha256[:12]}…")
         if report.without:
-            note(
-                f"  {counted(report.without, 'example')} of {report.examples:,} left out: {format_} has no way to say them"
-            )
+            sides = "both a good and a bad reply" if find_format(format_).needs == "both" else "a good reply"
+            left_out = f"{counted(report.without, 'example')} of {report.examples:,} left out"
+            note(f"  {left_out}: {format_} needs {sides}")
         if before == report.sha256:
             note("  nothing changed: the file was the same before")
 

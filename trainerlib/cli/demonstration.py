@@ -139,7 +139,7 @@ def _tell(workspace: Workspace, dataset: Dataset, reports: list[ExportReport]) -
     became: list[tuple[Any, ...]] = [
         ("candidates", dataset.candidates, "every reply is one"),
         ("  examples", dataset.examples, splits(dataset)),
-        *(("  excluded", count, f"{EXCLUSIONS[reason]}  [{reason}]") for reason, count in dataset.excluded.items()),
+        *(("  excluded", count, f"{reason}: {EXCLUSIONS[reason]}") for reason, count in dataset.excluded.items()),
     ]
     files: list[tuple[Any, ...]] = [
         (item.path.name if item.path else "", item.rows, f"sha256 {item.sha256[:16]}…") for item in reports
@@ -163,4 +163,6 @@ def _next(workspace: Workspace, target: Path) -> None:
         (f"trainerlib dataset check {file}", "would a trainer take this file?"),
     ]
     say("  next:")
-    table(("", ""), [(f"  {line}", meaning) for line, meaning in commands])
+    wide = max(len(line) for line, _ in commands)
+    for line, meaning in commands:
+        say(f"    {line:<{wide}}  # {meaning}")

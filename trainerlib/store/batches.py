@@ -57,18 +57,31 @@ class Batch:
             VersionConflictError: a stream is at another version than expected.
             KeyConflictError: a key belongs to other content.
         """
-        self._find_streams(appends)
-        if len(keys) < 2 or len(set(keys)) == len(keys):
-            # Nearly always everything is new: insert, and let the unique index say when it is not.
-            try:
-                return self._write([(append, None) for append in appends], {})
-            except (VersionConflictError, sqlite3.IntegrityError):
-                if not keys:
-                    raise
+        result = self.record_new(appends, keys)
+        if result is not None:
+            return result
         known = self._known(keys)
         waiting: dict[str, tuple[str, Event]] = {}
         plan = [(append, self._fresh(append, known, waiting) if append.keys else None) for append in appends]
         return self._write(plan, known)
+
+    def record_new(self, appends: list[Encoded], keys: list[str]) -> list[RecordedEvent] | None:
+        """Insert what is nearly always all new, and let versions and the unique index say when it is not.
+
+        Args:
+            appends: what to record, of one request or of several.
+            keys: every key among them.
+
+        Returns:
+            All of it in its place, or `None` when something is not new or not as expected: nothing was inserted then.
+        """
+        if len(set(keys)) < len(keys):
+            return None
+        self._find_streams(appends)
+        try:
+            return self._write([(append, None) for append in appends], {})
+        except (VersionConflictError, sqlite3.IntegrityError):
+            return None
 
     def _fresh(
         self, append: Encoded, known: dict[str, RecordedEvent], waiting: dict[str, tuple[str, Event]]
@@ -125,6 +138,7 @@ class Batch:
         return result
 
     def _check_versions(self, plan: _Plan) -> None:
+        self._find_heads({append.stream for append, _ in plan})
         heads: dict[str, int] = {}
         for append, fresh in plan:
             new = len(append.events) if fresh is None else len(fresh)
@@ -181,6 +195,13 @@ class Batch:
             self._stream_ids.clear()
             missing = {append.stream for append in appends}
         self._stream_ids.update(self._connection.execute(tables.SELECT_STREAM_IDS, (json.dumps(list(missing)),)))
+
+    def _find_heads(self, streams: set[str]) -> None:
+        """Learn the versions of many streams at once; `_head` asks for one."""
+        names = {self._stream_ids[name]: name for name in streams - self._heads.keys() if name in self._stream_ids}
+        if len(names) > 1:
+            rows = self._connection.execute(tables.SELECT_STREAM_HEADS, (json.dumps(list(names)),))
+            self._heads.update((names[stream_id], head) for stream_id, head in rows)
 
     def _head(self, stream: str) -> int:
         head = self._heads.get(stream)

@@ -24,7 +24,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -261,11 +261,12 @@ class EventStore:
         try:
             with self._database.locked_transaction() as connection:
                 batch = Batch(connection, self._stream_ids, now, self._codec)
-                for request in group:
-                    try:
-                        request.result = batch.record(request.appends, request.keys)
-                    except TrainerlibError as error:
-                        request.error = error
+                if len(group) == 1 or not _recorded_together(batch, group):
+                    for request in group:
+                        try:
+                            request.result = batch.record(request.appends, request.keys)
+                        except TrainerlibError as error:
+                            request.error = error
                 if batch.placed:
                     # In the same transaction, so this projection is always at the log's end and needs no checkpoint.
                     projections.apply(connection, batch.placed)
@@ -438,7 +439,11 @@ class EventStore:
             if len(names) > REMEMBERED:
                 names = self._stream_names = {}
                 missing = stream_ids
-            names.update(self._database.query(tables.SELECT_STREAM_NAMES, (json.dumps(list(missing)),)))
+            first, last = min(missing), max(missing)
+            if last - first < 2 * len(missing):
+                names.update(self._database.query(tables.SELECT_STREAM_NAMES_BETWEEN, (first, last)))
+            else:
+                names.update(self._database.query(tables.SELECT_STREAM_NAMES, (json.dumps(list(missing)),)))
         return names
 
     def _decoded(self, rows: list[Any]) -> list[RecordedEvent]:
@@ -446,7 +451,7 @@ class EventStore:
         decoders = self._codec.decoders
         try:
             return [
-                RecordedEvent(position, names[stream_id], version, decoders[wire_name, schema](data), at, key)
+                RecordedEvent(position, names[stream_id], version, decoders[schema][wire_name](data), at, key)
                 for position, stream_id, version, wire_name, schema, at, key, data in rows
             ]
         except (KeyError, ValueError, msgspec.MsgspecError):
@@ -465,8 +470,8 @@ class EventStore:
     def placed_pages(self) -> Iterator[list[projections.Placed]]:
         """The whole log in pages, each event with the id of its stream: what projections are derived from."""
         for page in self.pages():
-            by_stream = groupby(page, key=lambda recorded: recorded.stream)
-            yield [(self._stream_id(stream) or 0, list(events)) for stream, events in by_stream]
+            appends = groupby(page, key=lambda recorded: (recorded.stream, recorded.recorded_us))
+            yield [(self._stream_id(stream) or 0, list(events)) for (stream, _), events in appends]
 
     def rebuild(self) -> int:
         """Derive the conversations projection again from nothing and put it in place; returns the log position."""
@@ -545,6 +550,18 @@ def _refuse_unstorable(stream: str, keys: Iterable[str | None]) -> None:
         names.encode()
     except UnicodeEncodeError as error:
         raise InvalidEventError(f"{stream!r}: a stream name or key is not Unicode text: {error.reason}") from error
+
+
+def _recorded_together(batch: Batch, group: list[_Request]) -> bool:
+    """Record a whole group as if it were one request; not when anything in it is not new."""
+    appends = [append for request in group for append in request.appends]
+    recorded = batch.record_new(appends, [key for request in group for key in request.keys])
+    if recorded is None:
+        return False
+    done = iter(recorded)
+    for request in group:
+        request.result = list(islice(done, sum(len(append.events) for append in request.appends)))
+    return True
 
 
 def _settle(group: list[_Request]) -> None:

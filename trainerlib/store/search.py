@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import snowballstemmer  # type: ignore[import-untyped] # it ships no types
 
-from trainerlib.conversations import Message, fold
+from trainerlib.conversations import Message, fold, message_of
 from trainerlib.events import (
     Corrected,
     CorrectionWithdrawn,
@@ -130,7 +130,7 @@ class SearchIndex:
         for recorded in page:
             match recorded.event:
                 case MessageRecorded() | ReplyGenerated():
-                    rows.append((recorded.position, _words(fold([recorded]).messages[0])))
+                    rows.append((recorded.position, _words(message_of(recorded))))
                 case MessageEdited(message=number) | MessageDeleted(message=number) | Corrected(message=number):
                     changed.setdefault(recorded.stream, set()).add(number)
                 case TranscriptRecorded(message=number):

@@ -147,6 +147,16 @@ SELECT_STREAM_HEAD = _sql(
         events.c.stream_id == bindparam("stream_id")
     )
 )
+_ASKED = func.json_each(bindparam("stream_ids")).table_valued("value", name="asked")
+# One seek to the end of each stream; GROUP BY would read them whole.
+SELECT_STREAM_HEADS = _sql(
+    select(
+        _ASKED.c.value,
+        select(func.coalesce(func.max(events.c.version), literal_column("0")))
+        .where(events.c.stream_id == _ASKED.c.value)
+        .scalar_subquery(),
+    )
+)
 SELECT_STREAM_ID = _sql(select(streams.c.id).where(streams.c.name == bindparam("name")))
 SELECT_STREAM_IDS = _sql(
     select(streams.c.name, streams.c.id).where(streams.c.name.in_(text("SELECT value FROM json_each(?)")))
@@ -173,6 +183,9 @@ SELECT_STREAM_PAGE = _page(
 )
 SELECT_STREAM_NAMES = _sql(
     select(streams.c.id, streams.c.name).where(streams.c.id.in_(text("SELECT value FROM json_each(?)")))
+)
+SELECT_STREAM_NAMES_BETWEEN = _sql(
+    select(streams.c.id, streams.c.name).where(streams.c.id.between(bindparam("first"), bindparam("last")))
 )
 SELECT_STREAMS_NAMED = _sql(
     select(streams.c.id, streams.c.name)
@@ -213,6 +226,10 @@ def upsert_conversation(table: Table) -> str:
             index_elements=["stream_id"],
             set_={
                 "started_at": func.min(table.c.started_at, excluded.started_at),
+                **{
+                    name: func.coalesce(func.nullif(excluded[name], literal_column("''")), table.c[name])
+                    for name in ("platform", "title")
+                },
                 "last_at": func.max(table.c.last_at, excluded.last_at),
                 **{name: table.c[name] + excluded[name] for name in sums},
             },
