@@ -618,6 +618,13 @@ def test_a_late_answer_to_an_early_question_is_recognised_elsewhere():
     assert take(Recipe(), group, other(user("Есть пионы?"), bot("В мае.")))[1] == {102: "duplicate"}
 
 
+def test_the_boundary_between_the_sides_counts():
+    """Two pairs whose words are the same only when the sides are read together are two."""
+    one = history(QUESTION, bot("10. At 9."), Corrected(2, "At ", "anna"))
+    two = other(QUESTION, bot(" 9."), Corrected(2, "At 10. At", "anna"))
+    assert len(take(Recipe(), one, two)[0]) == 2
+
+
 def test_pairs_with_the_same_chosen_but_other_rejected_sides_are_all_kept():
     """Each pair teaches something; a format that shows only the chosen side says it once."""
     correction = Corrected(2, "9 to 18.", "anna")

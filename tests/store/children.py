@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 from pathlib import Path
 
@@ -77,6 +76,8 @@ def create_many(directory):
 
 def outgrow(path):
     """Append until the operating system refuses to let a file grow, then go on once it may again."""
+    import resource  # only where there are POSIX limits
+
     with EventStore(path) as store:
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))

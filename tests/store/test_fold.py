@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from histories import events
+from event_histories import events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

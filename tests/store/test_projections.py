@@ -10,7 +10,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from histories import events
+from event_histories import events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -55,6 +55,7 @@ def test_a_full_disk_records_nothing_of_the_append(store):
     assert store.verify() == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
 def test_a_file_that_may_not_grow_records_nothing_of_the_append(path, child):
     """When the operating system refuses to let the file grow an append fails as a whole, and later ones work again."""
     output, _ = child("outgrow", path).communicate()

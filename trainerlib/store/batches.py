@@ -75,9 +75,9 @@ class Batch:
         Returns:
             All of it in its place, or `None` when something is not new or not as expected: nothing was inserted then.
         """
+        self._find_streams(appends)
         if len(set(keys)) < len(keys):
             return None
-        self._find_streams(appends)
         try:
             return self._write([(append, None) for append in appends], {})
         except (VersionConflictError, sqlite3.IntegrityError):
