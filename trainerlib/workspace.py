@@ -82,9 +82,9 @@ class Stats(msgspec.Struct, frozen=True):
         conversations: conversations.
         messages: messages, replies included, deleted ones left out.
         replies: the assistant's messages.
-        corrections: corrections that were not withdrawn.
-        up: ratings above 0 that were not withdrawn.
-        down: ratings below 0 that were not withdrawn.
+        corrections: corrections given and not withdrawn.
+        up: ratings above 0, given and not withdrawn.
+        down: ratings below 0, given and not withdrawn.
         datasets: dataset versions built.
         imports: files imported.
         database_bytes: size of the database file.

@@ -166,14 +166,14 @@ class ConversationSummary(msgspec.Struct, frozen=True):
         id: `telegram:42`.
         platform: where it takes place.
         title: name of the chat.
-        language: `ru` or `en`, by the script most of its letters are in; `und` without letters.
+        language: `ru` for Cyrillic and `en` for Latin letters, whichever are more; `und` without letters.
         started_at: time of its first message, UTC.
         last_at: time of its last message, UTC.
         messages: how many, replies included, deleted ones left out.
         replies: how many of them are the assistant's.
-        corrections: standing corrections.
-        up: ratings above 0 that were not withdrawn.
-        down: ratings below 0 that were not withdrawn.
+        corrections: corrections given and not withdrawn; a person who corrected twice counts twice.
+        up: ratings above 0, given and not withdrawn.
+        down: ratings below 0, given and not withdrawn.
     """
 
     id: str
