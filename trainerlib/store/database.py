@@ -35,6 +35,7 @@ _FAILURES: dict[int, tuple[type[StoreError], str]] = {
     sqlite3.SQLITE_PERM: (ReadOnlyError, "access to the database is denied"),
     sqlite3.SQLITE_CANTOPEN: (ReadOnlyError, "the database or its directory cannot be opened for writing"),
     sqlite3.SQLITE_BUSY: (BusyError, "another process held the write lock for too long"),
+    sqlite3.SQLITE_PROTOCOL: (BusyError, "other processes were opening the database all at once"),
     sqlite3.SQLITE_LOCKED: (BusyError, "another connection holds a lock on the table"),
     sqlite3.SQLITE_CORRUPT: (CorruptError, "the database is damaged; restore a backup"),
     sqlite3.SQLITE_NOTADB: (NotADatabaseError, "the file is not a trainerlib database"),
@@ -95,7 +96,7 @@ class Database:
             raise ReadOnlyError(f"{path}: {error.strerror}") from error
         self._engine = self._make_engine(synchronous, busy_timeout)
         try:
-            self._prepare()
+            self._prepare_in_turn(busy_timeout)
             self._writer = self._engine.raw_connection()
         except (sqlite3.Error, DBAPIError) as error:
             self.close()
@@ -124,6 +125,17 @@ class Database:
             connection.execute(f"PRAGMA synchronous = {synchronous}")
 
         return engine
+
+    def _prepare_in_turn(self, patience: float) -> None:
+        """`_prepare`, again while others do: SQLite does not wait for a file that is just being switched to WAL."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return self._prepare()
+            except (sqlite3.Error, DBAPIError) as error:
+                if not isinstance(translated(error, self.path), BusyError) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     def _prepare(self) -> None:
         """Make the schema, upgrade it, or refuse the file before anything in it is changed."""
