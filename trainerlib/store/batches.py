@@ -31,10 +31,16 @@ _Plan = list[tuple[Encoded, list[int] | None]]
 """Appends with the indexes of their events that are new; `None` for all of them."""
 
 
+class NotAllNewError(Exception):
+    """A transaction that took everything for new has to be undone and made again with a look at what is there."""
+
+
 class Batch:
     """One write transaction: places the events of its requests, each request wholly or not at all.
 
-    The file's write lock is held, so what is checked stays true until the commit.
+    The file's write lock is held, so what is checked stays true until the commit. `record` checks everything before its
+    first insert, so that a refused request leaves nothing; `record_new` checks next to nothing. Neither needs a
+    savepoint, which would copy every page it touches.
     """
 
     def __init__(self, connection: sqlite3.Connection, stream_ids: dict[str, int], now: int, codec: Codec) -> None:
@@ -57,31 +63,29 @@ class Batch:
             VersionConflictError: a stream is at another version than expected.
             KeyConflictError: a key belongs to other content.
         """
-        result = self.record_new(appends, keys)
-        if result is not None:
-            return result
+        self._find_streams(appends)
         known = self._known(keys)
         waiting: dict[str, tuple[str, Event]] = {}
         plan = [(append, self._fresh(append, known, waiting) if append.keys else None) for append in appends]
         return self._write(plan, known)
 
-    def record_new(self, appends: list[Encoded], keys: list[str]) -> list[RecordedEvent] | None:
+    def record_new(self, appends: list[Encoded], keys: list[str]) -> list[RecordedEvent]:
         """Insert what is nearly always all new, and let versions and the unique index say when it is not.
 
         Args:
             appends: what to record, of one request or of several.
             keys: every key among them.
 
-        Returns:
-            All of it in its place, or `None` when something is not new or not as expected: nothing was inserted then.
+        Raises:
+            NotAllNewError: something is not new or not as expected; the transaction has to be undone.
         """
         self._find_streams(appends)
         if len(set(keys)) < len(keys):
-            return None
+            raise NotAllNewError
         try:
             return self._write([(append, None) for append in appends], {})
-        except (VersionConflictError, sqlite3.IntegrityError):
-            return None
+        except (VersionConflictError, sqlite3.IntegrityError) as error:
+            raise NotAllNewError from error
 
     def _fresh(
         self, append: Encoded, known: dict[str, RecordedEvent], waiting: dict[str, tuple[str, Event]]
@@ -103,7 +107,7 @@ class Batch:
         return indexes
 
     def _write(self, plan: _Plan, known: dict[str, RecordedEvent]) -> list[RecordedEvent]:
-        """Check the versions and insert; whatever fails, nothing of the plan is left."""
+        """Check the versions, then insert."""
         self._check_versions(plan)
         position, heads = self.position, dict[str, int]()
         result: list[RecordedEvent] = []
@@ -158,32 +162,22 @@ class Batch:
                    recorded.key, data[0])  # fmt: skip
             self._connection.execute(tables.INSERT_EVENT, row)
             return [(ids[stream], [recorded])]
-        self._connection.execute("SAVEPOINT request")
-        try:
-            if missing:
-                last = self._connection.execute(tables.SELECT_LAST_STREAM_ID).fetchone()[0]
-                numbers = dict(zip(missing, count(last + 1), strict=False))
-                self._connection.executemany(tables.INSERT_STREAM, [(number, name) for name, number in numbers.items()])
-                ids.update(numbers)
-            lines = iter(data)
-            # A generator: the driver takes the rows one by one and none of them is kept.
-            self._connection.executemany(
-                tables.INSERT_EVENT,
-                (
-                    (one.position, stream_id, one.version, one.event.wire_name, one.event.schema_version, now, one.key,
-                     next(lines))
-                    for stream_id, new in ((ids[stream], new) for stream, new in written)
-                    for one in new
-                ),
-            )  # fmt: skip
-        except sqlite3.IntegrityError:
-            for name in missing:
-                ids.pop(name, None)
-            self._connection.execute("ROLLBACK TO request")
-            raise
-        finally:
-            if self._connection.in_transaction:
-                self._connection.execute("RELEASE request")
+        if missing:
+            last = self._connection.execute(tables.SELECT_LAST_STREAM_ID).fetchone()[0]
+            numbers = dict(zip(missing, count(last + 1), strict=False))
+            self._connection.executemany(tables.INSERT_STREAM, [(number, name) for name, number in numbers.items()])
+            ids.update(numbers)
+        lines = iter(data)
+        # A generator: the driver takes the rows one by one and none of them is kept.
+        self._connection.executemany(
+            tables.INSERT_EVENT,
+            (
+                (one.position, stream_id, one.version, one.event.wire_name, one.event.schema_version, now, one.key,
+                 next(lines))
+                for stream_id, new in ((ids[stream], new) for stream, new in written)
+                for one in new
+            ),
+        )  # fmt: skip
         return [(ids[stream], new) for stream, new in written]
 
     def _find_streams(self, appends: list[Encoded]) -> None:

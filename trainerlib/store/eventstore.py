@@ -39,7 +39,7 @@ from trainerlib.errors import (
 )
 from trainerlib.events import CODEC, Codec, Event, RecordedEvent
 from trainerlib.store import projections, tables
-from trainerlib.store.batches import REMEMBERED, Batch, Encoded
+from trainerlib.store.batches import REMEMBERED, Batch, Encoded, NotAllNewError
 from trainerlib.store.database import Database, Synchronous
 
 PAGE = 2_000
@@ -257,16 +257,16 @@ class EventStore:
     def _commit(self, group: list[_Request]) -> None:
         if self._closed:
             raise StoreError("the store is closed")
-        now = time.time_ns() // 1000
+        try:
+            self._transact(group, _record_together)
+        except NotAllNewError:
+            self._transact(group, _record_one_by_one)
+
+    def _transact(self, group: list[_Request], record: Callable[[Batch, list[_Request]], None]) -> None:
         try:
             with self._database.locked_transaction() as connection:
-                batch = Batch(connection, self._stream_ids, now, self._codec)
-                if len(group) == 1 or not _recorded_together(batch, group):
-                    for request in group:
-                        try:
-                            request.result = batch.record(request.appends, request.keys)
-                        except TrainerlibError as error:
-                            request.error = error
+                batch = Batch(connection, self._stream_ids, time.time_ns() // 1000, self._codec)
+                record(batch, group)
                 if batch.placed:
                     # In the same transaction, so this projection is always at the log's end and needs no checkpoint.
                     projections.apply(connection, batch.placed)
@@ -552,16 +552,25 @@ def _refuse_unstorable(stream: str, keys: Iterable[str | None]) -> None:
         raise InvalidEventError(f"{stream!r}: a stream name or key is not Unicode text: {error.reason}") from error
 
 
-def _recorded_together(batch: Batch, group: list[_Request]) -> bool:
-    """Record a whole group as if it were one request; not when anything in it is not new."""
+def _record_together(batch: Batch, group: list[_Request]) -> None:
+    """Record a whole group as if it were one request, all of it new."""
     appends = [append for request in group for append in request.appends]
     recorded = batch.record_new(appends, [key for request in group for key in request.keys])
-    if recorded is None:
-        return False
+    if len(group) == 1:
+        group[0].result = recorded
+        return
     done = iter(recorded)
     for request in group:
         request.result = list(islice(done, sum(len(append.events) for append in request.appends)))
-    return True
+
+
+def _record_one_by_one(batch: Batch, group: list[_Request]) -> None:
+    """Record each request of a group for itself; one that is refused is refused alone."""
+    for request in group:
+        try:
+            request.result = batch.record(request.appends, request.keys)
+        except TrainerlibError as error:
+            request.error = error
 
 
 def _settle(group: list[_Request]) -> None:
