@@ -27,6 +27,37 @@ class Encoded(msgspec.Struct, frozen=True, gc=False):
     expected_version: int | None
 
 
+class Memory:
+    """What a writer remembers from one transaction to the next: true as long as nobody else has written.
+
+    Attributes:
+        stream_ids: ids of streams; these never change.
+        position: the log's last position.
+    """
+
+    def __init__(self) -> None:
+        self.stream_ids: dict[str, int] = {}
+        self.position = 0
+        self._heads: dict[str, int] = {}
+        self._data_version: int | None = None
+
+    def refreshed_heads(self, connection: sqlite3.Connection) -> dict[str, int]:
+        """Versions of streams, forgotten and the position read again when another connection has written."""
+        data_version = connection.execute("PRAGMA data_version").fetchone()[0]
+        if data_version != self._data_version:
+            self._heads.clear()
+            self.position = connection.execute(tables.SELECT_HEAD).fetchone()[0]
+            self._data_version = data_version
+        elif len(self._heads) > REMEMBERED:
+            self._heads.clear()
+        return self._heads
+
+    def forget(self) -> None:
+        """Start anew: what was learnt in an undone transaction never came true."""
+        self.stream_ids.clear()
+        self._data_version = None
+
+
 _Plan = list[tuple[Encoded, list[int] | None]]
 """Appends with the indexes of their events that are new; `None` for all of them."""
 
@@ -43,13 +74,13 @@ class Batch:
     savepoint, which would copy every page it touches.
     """
 
-    def __init__(self, connection: sqlite3.Connection, stream_ids: dict[str, int], now: int, codec: Codec) -> None:
+    def __init__(self, connection: sqlite3.Connection, memory: Memory, now: int, codec: Codec) -> None:
         self._connection = connection
-        self._stream_ids = stream_ids
+        self._memory = memory
+        self._stream_ids = memory.stream_ids
+        self._heads = memory.refreshed_heads(connection)
         self._now = now
         self._codec = codec
-        self._heads: dict[str, int] = {}
-        self.position: int = connection.execute(tables.SELECT_HEAD).fetchone()[0]
         self.placed: list[projections.Placed] = []
 
     def record(self, appends: list[Encoded], keys: list[str]) -> list[RecordedEvent]:
@@ -100,7 +131,7 @@ class Batch:
                     raise KeyConflictError(key, position=first.position)
             elif (earlier := waiting.get(key)) is not None:
                 if earlier != (append.stream, event):
-                    raise KeyConflictError(key, position=self.position + 1)
+                    raise KeyConflictError(key, position=self._memory.position + 1)
             else:
                 waiting[key] = (append.stream, event)
                 indexes.append(index)
@@ -109,7 +140,7 @@ class Batch:
     def _write(self, plan: _Plan, known: dict[str, RecordedEvent]) -> list[RecordedEvent]:
         """Check the versions, then insert."""
         self._check_versions(plan)
-        position, heads = self.position, dict[str, int]()
+        position, heads = self._memory.position, dict[str, int]()
         result: list[RecordedEvent] = []
         data: list[bytes] = []
         written: list[tuple[str, list[RecordedEvent]]] = []
@@ -137,7 +168,7 @@ class Batch:
                 without_key = iter([recorded for recorded in new if recorded.key is None])
                 result += [known[key] if key is not None else next(without_key) for key in append.keys or ()]
         self.placed += self._insert(written, data)
-        self.position = position
+        self._memory.position = position
         self._heads.update(heads)
         return result
 

@@ -39,7 +39,7 @@ from trainerlib.errors import (
 )
 from trainerlib.events import CODEC, Codec, Event, RecordedEvent
 from trainerlib.store import projections, tables
-from trainerlib.store.batches import REMEMBERED, Batch, Encoded, NotAllNewError
+from trainerlib.store.batches import REMEMBERED, Batch, Encoded, Memory, NotAllNewError
 from trainerlib.store.database import Database, Synchronous
 
 PAGE = 2_000
@@ -119,7 +119,7 @@ class EventStore:
         self._codec = codec
         self._database = Database(Path(path), read_only=read_only, synchronous=synchronous, busy_timeout=busy_timeout)
         self._waiting: deque[_Request] = deque()
-        self._stream_ids: dict[str, int] = {}
+        self._memory = Memory()
         self._stream_names: dict[int, str] = {}
         self._wake = threading.Event()
         self._writer: threading.Thread | None = None
@@ -265,14 +265,13 @@ class EventStore:
     def _transact(self, group: list[_Request], record: Callable[[Batch, list[_Request]], None]) -> None:
         try:
             with self._database.locked_transaction() as connection:
-                batch = Batch(connection, self._stream_ids, time.time_ns() // 1000, self._codec)
+                batch = Batch(connection, self._memory, time.time_ns() // 1000, self._codec)
                 record(batch, group)
                 if batch.placed:
                     # In the same transaction, so this projection is always at the log's end and needs no checkpoint.
                     projections.apply(connection, batch.placed)
         except BaseException:
-            # Streams that were made in the undone transaction have no id any more.
-            self._stream_ids.clear()
+            self._memory.forget()
             raise
 
     def _start_writer(self) -> None:
@@ -425,7 +424,7 @@ class EventStore:
         return self._database
 
     def _stream_id(self, stream: str) -> int | None:
-        known = self._stream_ids.get(stream)
+        known = self._memory.stream_ids.get(stream)
         if known is None:
             rows = self._database.query(tables.SELECT_STREAM_ID, (stream,))
             known = rows[0][0] if rows else None
