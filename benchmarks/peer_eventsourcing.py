@@ -49,7 +49,20 @@ class Shop:
         self._app.save(*self._conversations)
 
     def record(self, count: int) -> float:
-        """Seconds to say something and save, so many times."""
+        """Seconds to get a conversation, say something and save it, so many times: how its applications do it."""
+        ids = [conversation.id for conversation in self._conversations]
+        began = time.perf_counter()
+        for index in range(self._said, self._said + count):
+            conversation: Conversation = self._app.repository.get(ids[index % 100])
+            conversation.say(index % 100, index)
+            self._app.save(conversation)
+        seconds = time.perf_counter() - began
+        self._conversations = [self._app.repository.get(one) for one in ids]
+        self._said += count
+        return seconds
+
+    def record_held(self, count: int) -> float:
+        """Seconds to say something in a conversation held in memory and save it, so many times."""
         began = time.perf_counter()
         for index in range(self._said, self._said + count):
             conversation = self._conversations[index % 100]
@@ -58,17 +71,29 @@ class Shop:
         self._said += count
         return time.perf_counter() - began
 
-    def save_many(self, first: int, count: int) -> float:
+    def save_each(self, first: int, count: int) -> float:
+        """Seconds to save whole conversations one after the other; their events are made before."""
+        made = self._made(first, count)
+        began = time.perf_counter()
+        for conversation in made:
+            self._app.save(conversation)
+        return time.perf_counter() - began
+
+    def save_together(self, first: int, count: int) -> float:
         """Seconds of one save of whole conversations; their events are made before."""
+        made = self._made(first, count)
+        began = time.perf_counter()
+        self._app.save(*made)
+        return time.perf_counter() - began
+
+    def _made(self, first: int, count: int) -> list[Conversation]:
         made = []
         for number in range(first, first + count):
             conversation = Conversation("telegram")
             for index in range(workload.MESSAGES):
                 conversation.say(number, index)
             made.append(conversation)
-        began = time.perf_counter()
-        self._app.save(*made)
-        return time.perf_counter() - began
+        return made
 
     def read(self) -> Iterator[int]:
         """Events of each page of the log, decoded."""

@@ -233,14 +233,14 @@ class Bench:
                 seconds += time.perf_counter() - began
             return workspace.store.position / seconds
 
-    def _fill_peer(self, place: Path) -> float:
+    def _fill_peer(self, place: Path, *, together: bool) -> float:
         """Save as many conversations, up to 100,000 events, with `eventsourcing`; events a second of the saves alone."""
         from peer_eventsourcing import Shop
 
         shop = Shop(place / DATABASE, "FULL")
         seconds, conversations = 0.0, 0
         for first, number in workload.chunks(min(self._events, 100_000)):
-            seconds += shop.save_many(first, number)
+            seconds += (shop.save_together if together else shop.save_each)(first, number)
             conversations += number
         shop.close()
         return conversations * workload.EVENTS / seconds
@@ -249,7 +249,7 @@ class Bench:
         """What `_fill_peer` makes, made when it is first asked for."""
         if self._peer_base is None:
             self._peer_base = self._place()
-            self._fill_peer(self._peer_base)
+            self._fill_peer(self._peer_base, together=True)
         return self._peer_base / DATABASE
 
     # --- one append --------------------------------------------------------------------------------------------------
@@ -262,11 +262,16 @@ class Bench:
                 raw = workload.raw_connection(raw_place / DATABASE, setting)
                 sides = [self._our_appends(workspace, times), self._raw_appends(raw, times)]
                 if self._has_eventsourcing:
-                    sides.append(self._peer_appends(peer_place, setting, times // 3))
+                    sides += self._peer_appends(peer_place, setting, times // 3)
                 ours, theirs, *peers = in_turns(5, *sides)
                 raw.close()
             what = f"one append, synchronous={setting}"
-            yield compared("append", what, ours, theirs, limit=limit, peer="eventsourcing", peer_limit=3, peers=peers)
+            get_and_save = peers[:1]
+            yield compared(
+                "append", what, ours, theirs, limit=limit, peer="eventsourcing", peer_limit=3, peers=get_and_save
+            )
+            if peers:
+                yield compared("append", "- beside app.save alone", ours, peer="eventsourcing", peers=peers[1:])
             for place in (ours_place, raw_place, peer_place):
                 shutil.rmtree(place)
 
@@ -303,22 +308,27 @@ class Bench:
         run()
         return run
 
-    def _peer_appends(self, place: Path, setting: str, times: int) -> Callable[[], float]:
+    def _peer_appends(self, place: Path, setting: str, times: int) -> list[Callable[[], float]]:
+        """Get, record and save; and the save alone of what is held in memory."""
         from peer_eventsourcing import Shop
 
         shop = Shop(workload.copied(self._peer_log(), place / DATABASE), setting)
-        shop.record(times)
-        return lambda: times / shop.record(times)
+        shop.record_held(times)
+        few = max(times // 10, 10)
+        return [lambda: few / shop.record(few), lambda: times / shop.record_held(times)]
 
     # --- bulk --------------------------------------------------------------------------------------------------------
 
     def bulk(self) -> Iterator[Row]:
         sides = [self._our_bulk, self._raw_bulk]
         if self._has_eventsourcing:
-            sides.append(self._peer_bulk)
+            sides += [self._peer_bulk, self._peer_bulk_together]
         ours, theirs, *peers = in_turns(3, *sides)
         what = f"bulk import, {self._events:,} events"
-        yield compared("bulk", what, ours, theirs, limit=0.5, peer="eventsourcing", peer_limit=4, peers=peers)
+        yield compared("bulk", what, ours, theirs, limit=0.5, peer="eventsourcing", peer_limit=4, peers=peers[:1])
+        if peers:
+            what = "- beside 1,250 aggregates in one app.save"
+            yield compared("bulk", what, ours, peer="eventsourcing", peers=peers[1:])
         yield self._file_import()
 
     def _our_bulk(self) -> float:
@@ -350,7 +360,13 @@ class Bench:
 
     def _peer_bulk(self) -> float:
         place = self._place()
-        result = self._fill_peer(place)
+        result = self._fill_peer(place, together=False)
+        shutil.rmtree(place)
+        return result
+
+    def _peer_bulk_together(self) -> float:
+        place = self._place()
+        result = self._fill_peer(place, together=True)
         if self._peer_base is None:
             self._peer_base = place
         else:
@@ -377,20 +393,26 @@ class Bench:
     # --- concurrent writers ------------------------------------------------------------------------------------------
 
     def writers(self) -> Iterator[Row]:
-        places = [self._copy() for _ in range(3)]
+        places = [self._copy() for _ in range(4)]
         each = self._times(500)
         latencies: list[float] = []
         with (
             EventStore(places[0] / DATABASE, synchronous="FULL") as full,
             EventStore(places[1] / DATABASE, synchronous="NORMAL") as normal,
         ):
-            sides = [self._our_writers(full, each, latencies), self._our_writers(normal, each, [])]
+            raw = workload.raw_connection(places[3] / DATABASE, "FULL")
+            sides = [
+                self._our_writers(full, each, latencies),
+                self._our_writers(normal, each, []),
+                self._raw_writers(raw, each),
+            ]
             has_peer = all(find_spec(module) is not None for module in ("aiosqlite", "greenlet"))
             if has_peer:
                 sides.append(self._peer_writers(places[2] / DATABASE, max(each // 20, 2)))
-            ours, relaxed, *peers = in_turns(3, *sides)
+            ours, relaxed, theirs, *peers = in_turns(3, *sides)
+            raw.close()
         what = f"{WRITERS} async writers, FULL"
-        yield compared("writers", what, ours, peer="SQLAlchemy async", peer_limit=40, peers=peers)
+        yield compared("writers", what, ours, theirs, peer="SQLAlchemy async", peer_limit=40, peers=peers)
         yield Row("writers", "- p99 of one of their appends", percentile(latencies, 0.99) * 1000, " ms", below=10)
         what = "- beside our own synchronous=NORMAL"
         yield compared("writers", what, ours, peer="NORMAL", peer_limit=0.6, peers=[relaxed])
@@ -418,6 +440,28 @@ class Bench:
 
         run()
         latencies.clear()
+        return run
+
+    def _raw_writers(self, connection: sqlite3.Connection, each: int) -> Callable[[], float]:
+        """One row for each writer's conversation by `executemany`, and a commit: as good as a group commit can get."""
+        versions = count(workload.EVENTS + 1)
+
+        def run() -> float:
+            groups = [
+                [
+                    workload.raw_event(
+                        None, number + 1, version, workload.message(number, version), f"l:{number}:{version}"
+                    )
+                    for number in range(WRITERS)
+                ]
+                for version in (next(versions) for _ in range(each))
+            ]
+            began = time.perf_counter()
+            for rows in groups:
+                connection.executemany(workload.INSERT_EVENT, rows)
+                connection.commit()
+            return WRITERS * each / (time.perf_counter() - began)
+
         return run
 
     def _peer_writers(self, path: Path, each: int) -> Callable[[], float]:
