@@ -393,41 +393,43 @@ class Bench:
     # --- concurrent writers ------------------------------------------------------------------------------------------
 
     def writers(self) -> Iterator[Row]:
-        places = [self._copy() for _ in range(4)]
+        has_peer = all(find_spec(module) is not None for module in ("aiosqlite", "greenlet"))
         each = self._times(500)
-        latencies: list[float] = []
-        with (
-            EventStore(places[0] / DATABASE, synchronous="FULL") as full,
-            EventStore(places[1] / DATABASE, synchronous="NORMAL") as normal,
-        ):
-            raw = workload.raw_connection(places[3] / DATABASE, "FULL")
-            sides = [
-                self._our_writers(full, each, latencies),
-                self._our_writers(normal, each, []),
-                self._raw_writers(raw, each),
-            ]
-            has_peer = all(find_spec(module) is not None for module in ("aiosqlite", "greenlet"))
-            if has_peer:
-                sides.append(self._peer_writers(places[2] / DATABASE, max(each // 20, 2)))
-            ours, relaxed, theirs, *peers = in_turns(3, *sides)
-            raw.close()
-        what = f"{WRITERS} async writers, FULL"
-        yield compared("writers", what, ours, theirs, peer="SQLAlchemy async", peer_limit=40, peers=peers)
-        yield Row("writers", "- p99 of one of their appends", percentile(latencies, 0.99) * 1000, " ms", below=10)
-        what = "- beside our own synchronous=NORMAL"
-        yield compared("writers", what, ours, peer="NORMAL", peer_limit=0.6, peers=[relaxed])
-        for place in places:
-            shutil.rmtree(place)
+        for what, chats in ((f"{WRITERS} async writers in one busy chat, FULL", 1), ("- in a chat each", WRITERS)):
+            places = [self._copy() for _ in range(4)]
+            latencies: list[float] = []
+            with (
+                EventStore(places[0] / DATABASE, synchronous="FULL") as full,
+                EventStore(places[1] / DATABASE, synchronous="NORMAL") as normal,
+            ):
+                raw = workload.raw_connection(places[2] / DATABASE, "FULL")
+                sides = [
+                    self._our_writers(full, each, chats, latencies),
+                    self._our_writers(normal, each, chats, []),
+                    self._raw_writers(raw, each, chats),
+                ]
+                if has_peer:
+                    sides.append(self._peer_writers(places[3] / DATABASE, max(each // 20, 2), chats))
+                ours, relaxed, theirs, *peers = in_turns(3, *sides)
+                raw.close()
+            limit = 40 if chats == 1 else None
+            yield compared("writers", what, ours, theirs, peer="SQLAlchemy async", peer_limit=limit, peers=peers)
+            p99 = percentile(latencies, 0.99) * 1000
+            yield Row("writers", "- p99 of one of their appends", p99, " ms", below=10)
+            beside = "- beside our own synchronous=NORMAL"
+            yield compared("writers", beside, ours, peer="NORMAL", peer_limit=0.6, peers=[relaxed])
+            for place in places:
+                shutil.rmtree(place)
 
-    def _our_writers(self, store: EventStore, each: int, latencies: list[float]) -> Callable[[], float]:
+    def _our_writers(self, store: EventStore, each: int, chats: int, latencies: list[float]) -> Callable[[], float]:
         starts = count(0, each)
 
         async def writer(number: int, first: int) -> None:
-            stream = f"conversation/{workload.name(number)}"
+            stream = f"conversation/{workload.name(number % chats)}"
             for index in range(first, first + each):
                 said = workload.message(number, index)
                 began = time.perf_counter()
-                await store.append_async(stream, [said], keys=[f"live:{number}:{index}"])
+                await store.append_async(stream, [said], keys=[workload.live_key(number, index, chats)])
                 latencies.append(time.perf_counter() - began)
 
         async def everybody(first: int) -> float:
@@ -442,20 +444,20 @@ class Bench:
         latencies.clear()
         return run
 
-    def _raw_writers(self, connection: sqlite3.Connection, each: int) -> Callable[[], float]:
-        """One row for each writer's conversation by `executemany`, and a commit: as good as a group commit can get."""
-        versions = count(workload.EVENTS + 1)
+    def _raw_writers(self, connection: sqlite3.Connection, each: int, chats: int) -> Callable[[], float]:
+        """A row of each writer by `executemany`, and a commit: as good as a group commit can get."""
+        numbers = count()
 
         def run() -> float:
-            groups = [
-                [
-                    workload.raw_event(
-                        None, number + 1, version, workload.message(number, version), f"l:{number}:{version}"
-                    )
-                    for number in range(WRITERS)
-                ]
-                for version in (next(versions) for _ in range(each))
-            ]
+            groups = []
+            for index in (next(numbers) for _ in range(each)):
+                rows = []
+                for number in range(WRITERS):
+                    version = workload.EVENTS + 1 + (index if chats > 1 else index * WRITERS + number)
+                    said = workload.message(number, index)
+                    natural = workload.live_key(number, index, chats)
+                    rows.append(workload.raw_event(None, number % chats + 1, version, said, natural))
+                groups.append(rows)
             began = time.perf_counter()
             for rows in groups:
                 connection.executemany(workload.INSERT_EVENT, rows)
@@ -464,13 +466,13 @@ class Bench:
 
         return run
 
-    def _peer_writers(self, path: Path, each: int) -> Callable[[], float]:
+    def _peer_writers(self, path: Path, each: int, chats: int) -> Callable[[], float]:
         from peer_sqlalchemy import write
 
-        versions = count(workload.EVENTS, each + 1)
+        starts = count(0, each + 1)
 
         def run() -> float:
-            seconds, _ = asyncio.run(write(path, writers=WRITERS, each=each, version=next(versions)))
+            seconds, _ = asyncio.run(write(path, writers=WRITERS, chats=chats, each=each, start=next(starts)))
             return WRITERS * each / seconds
 
         return run

@@ -92,6 +92,11 @@ def key(conversation: int, number: int) -> str:
     return f"telegram:1:{conversation}:{number}"
 
 
+def live_key(writer: int, index: int, chats: int) -> str:
+    """Natural key of what a writer says: in one chat the platform numbers all messages, else each chat has its own."""
+    return f"live:1:0:{1_000_000 + index * 64 + writer}" if chats == 1 else f"live:1:{writer}:{index}"
+
+
 def appends(first: int, count: int) -> list[Append]:
     """Whole conversations as an importer hands them over."""
     return [

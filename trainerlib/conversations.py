@@ -256,35 +256,35 @@ def message_of(recorded: RecordedEvent) -> Message:
         recorded: a `MessageRecorded` or `ReplyGenerated`.
     """
     event = recorded.event
-    if isinstance(event, ReplyGenerated):
+    if type(event) is MessageRecorded:
+        sent_at = event.sent_at
         return Message(
-            id=recorded.position,
-            number=recorded.version,
-            role="assistant",
-            text=event.text,
-            at=recorded.recorded_us,
-            in_reply_to=event.in_reply_to,
-            model=event.model,
-            key=recorded.key,
-            instruction=event.instruction,
-            delivered=None,
+            recorded.position,
+            recorded.version,
+            event.role,
+            event.text,
+            event.author,
+            event.name,
+            recorded.recorded_us if sent_at is None else round(sent_at.timestamp() * 1_000_000),
+            sent_at is not None,
+            event.in_reply_to,
+            event.attachments,
+            event.model,
+            event.weight,
+            recorded.key,
         )
-    said = cast(MessageRecorded, event)
-    sent_at = said.sent_at
+    reply = cast(ReplyGenerated, event)
     return Message(
-        recorded.position,
-        recorded.version,
-        said.role,
-        said.text,
-        said.author,
-        said.name,
-        recorded.recorded_us if sent_at is None else round(sent_at.timestamp() * 1_000_000),
-        sent_at is not None,
-        said.in_reply_to,
-        said.attachments,
-        said.model,
-        said.weight,
-        recorded.key,
+        id=recorded.position,
+        number=recorded.version,
+        role="assistant",
+        text=reply.text,
+        at=recorded.recorded_us,
+        in_reply_to=reply.in_reply_to,
+        model=reply.model,
+        key=recorded.key,
+        instruction=reply.instruction,
+        delivered=None,
     )
 
 

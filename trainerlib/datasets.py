@@ -276,7 +276,7 @@ class _Dialogue:
             numbers[message.number] = index
             before = message
         # As `estimate_tokens` counts; sums up to each turn, so that any window's count is one subtraction.
-        self._tokens = [0, *accumulate(estimate_tokens(turn.content) for turn in self.turns)]
+        self._tokens = [0, *accumulate([estimate_tokens(turn.content) for turn in self.turns])]
         # JSON tells where each turn ends, whatever its text.
         self._encoded = [_encode(turn) for turn in self.turns]
         self._hashed = blake2b(digest_size=16)

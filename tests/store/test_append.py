@@ -292,7 +292,7 @@ def test_an_interrupted_commit_tells_nobody_that_it_succeeded(store):
     other = store._request([Append("conversation/b", [said("somebody else's")])])
     store._waiting.append(other)
     with pytest.raises(KeyboardInterrupt):
-        store.append("conversation/a", Interrupting([said("mine")]))
+        store.append("conversation/a", Interrupting([said("mine"), said("mine too")]))
 
     with pytest.raises(StoreError, match="interrupted"):
         other.outcome()

@@ -139,24 +139,33 @@ class Batch:
 
     def _write(self, plan: _Plan, known: dict[str, RecordedEvent]) -> list[RecordedEvent]:
         """Check the versions, then insert."""
-        self._check_versions(plan)
-        position, heads = self._memory.position, dict[str, int]()
+        if len(plan) > 1:
+            self._find_heads({append.stream for append, _ in plan})
+        if any(append.expected_version is not None for append, _ in plan):
+            self._check_versions(plan)
+        position, now, heads = self._memory.position, self._now, dict[str, int]()
         result: list[RecordedEvent] = []
         data: list[bytes] = []
         written: list[tuple[str, list[RecordedEvent]]] = []
         for append, fresh in plan:
-            stream, events, keys = append.stream, append.events, append.keys or repeat(None)
-            if fresh is None:
-                data += append.data
-            else:
+            stream, events, keys = append.stream, append.events, append.keys
+            if fresh is not None:
                 data += [append.data[index] for index in fresh]
                 events = [append.events[index] for index in fresh]
-                keys = [append.keys[index] for index in fresh] if append.keys else keys
+                keys = [append.keys[index] for index in fresh] if append.keys else None
+            else:
+                data += append.data
             version = heads[stream] if stream in heads else self._head(stream)
-            new = [
-                RecordedEvent(number, stream, step, event, self._now, key)
-                for number, step, event, key in zip(count(position + 1), count(version + 1), events, keys, strict=False)
-            ]
+            if len(events) == 1:
+                key = keys[0] if keys else None
+                new = [RecordedEvent(position + 1, stream, version + 1, events[0], now, key)]
+            else:
+                new = [
+                    RecordedEvent(number, stream, step, event, now, key)
+                    for number, step, event, key in zip(
+                        count(position + 1), count(version + 1), events, keys or repeat(None), strict=False
+                    )
+                ]
             position += len(new)
             heads[stream] = version + len(new)
             if new:
@@ -173,7 +182,6 @@ class Batch:
         return result
 
     def _check_versions(self, plan: _Plan) -> None:
-        self._find_heads({append.stream for append, _ in plan})
         heads: dict[str, int] = {}
         for append, fresh in plan:
             new = len(append.events) if fresh is None else len(fresh)
