@@ -383,10 +383,13 @@ def fold(events: Iterable[RecordedEvent], *, into: Conversation | None = None) -
         if state is None:
             name = recorded.stream.partition("/")[2]
             state = _State(Conversation(name, position=recorded.position))
-        step = _FOLDS.get(type(recorded.event))
-        if step is not None:
-            step(state, recorded, recorded.event)
         version = recorded.version
+        kind = type(recorded.event)
+        if kind is MessageRecorded:
+            # Nearly every event is one; it needs no look-up.
+            state.messages[version] = message_of(recorded)
+        elif (step := _FOLDS.get(kind)) is not None:
+            step(state, recorded, recorded.event)
     if state is None:
         return Conversation(name)
     return Conversation(
