@@ -33,7 +33,7 @@ def log(workspace: trainerlib.Workspace) -> list[tuple[Any, ...]]:
             recorded.stream,
             recorded.version,
             recorded.event.wire_name,
-            CODEC.encode_data(recorded.event),
+            CODEC.encode(recorded.event)[2],
             recorded.key,
         )
         for recorded in workspace.store.read_all()

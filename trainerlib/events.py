@@ -15,7 +15,7 @@ FeedbackGiven(message=3, by='telegram:7', rating=-1, text='', reason='')
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 
@@ -385,16 +385,20 @@ class Codec:
             InvalidEventError: it holds something JSON cannot, such as a lone surrogate.
             UnknownEventError: it is not one of this codec's events.
         """
-        return event.wire_name, event.schema_version, self.encode_data(event)
+        return event.wire_name, event.schema_version, self.encode_all((event,))[0]
 
-    def encode_data(self, event: Event) -> bytes:
-        """The JSON of `encode` alone; raises as it does."""
-        if self._classes.get(event.wire_name) is not type(event):
-            raise UnknownEventError(f"{type(event).__name__} is not an event of this log")
+    def encode_all(self, events: Sequence[Event]) -> list[bytes]:
+        """The JSON alone of events, in order; raises as `encode` does."""
+        for cls in {type(event) for event in events}:
+            if self._classes.get(getattr(cls, "wire_name", "")) is not cls:
+                raise UnknownEventError(f"{cls.__name__} is not an event of this log")
+        data: list[bytes] = []
         try:
-            return self._encode(event)
+            data += map(self._encode, events)
         except (TypeError, ValueError) as error:
-            raise InvalidEventError(f"{event.wire_name} cannot be written as JSON: {error}") from error
+            name = events[len(data)].wire_name
+            raise InvalidEventError(f"{name} cannot be written as JSON: {error}") from error
+        return data
 
     def decode(self, wire_name: str, version: int, data: bytes) -> Event:
         """The event that was written as `data`; an older version is brought up to date one step at a time.

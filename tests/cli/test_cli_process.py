@@ -152,6 +152,8 @@ def typed(words, answers, cwd):
     pty = pytest.importorskip("pty")
     child, terminal = pty.fork()
     if child == 0:
+        # A test run in the background ignores Ctrl-C, and its children would inherit that.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.chdir(cwd)
         os.environ |= {"COLUMNS": "100", "TERM": "dumb"}
         os.execv(COMMAND[0], [*COMMAND, *words])

@@ -274,7 +274,7 @@ def test_threads_share_a_commit_and_only_the_refused_one_fails(store):
 
 
 class Interrupting(list):
-    """Events during whose recording, after they were encoded, somebody presses Ctrl-C."""
+    """Events during whose recording, after they were looked at and encoded, somebody presses Ctrl-C."""
 
     def __init__(self, events):
         super().__init__(events)
@@ -282,7 +282,7 @@ class Interrupting(list):
 
     def __iter__(self):
         self._times += 1
-        if self._times > 1:
+        if self._times > 2:
             raise KeyboardInterrupt
         return super().__iter__()
 

@@ -209,7 +209,7 @@ class EventStore:
             return await request.future
 
     def _request(self, appends: Iterable[Append]) -> _Request:
-        encode = self._codec.encode_data
+        encode_all = self._codec.encode_all
         encoded = []
         for stream, events, keys, expected in map(msgspec.structs.astuple, appends):
             if not stream:
@@ -217,7 +217,7 @@ class EventStore:
             if keys and len(keys) != len(events):
                 raise InvalidEventError(f"{len(events)} events but {len(keys)} keys")
             _refuse_unstorable(stream, keys)
-            encoded.append(Encoded(stream, events, [encode(event) for event in events], keys or None, expected))
+            encoded.append(Encoded(stream, events, encode_all(events), keys or None, expected))
         return _Request(encoded)
 
     def _submit(self, request: _Request) -> list[RecordedEvent]:
