@@ -549,7 +549,7 @@ def test_an_export_is_the_same_every_time_and_says_what_it_wrote(shop, form):
     assert data == exported(dataset, form)
     assert report.rows == data.count(b"\n")
     assert (report.path, report.examples, report.format) == (target, dataset.examples, form)
-    assert report.without + report.rows >= report.examples
+    assert report.without + report.repeated + report.rows >= report.examples
     again = dataset.export(io.BytesIO(), format=form)
     assert (again.sha256, again.rows, again.without, again.path) == (report.sha256, report.rows, report.without, None)
     by_split = [set(exported(dataset, form, split).splitlines()) for split in dataset.splits]
@@ -643,3 +643,20 @@ def test_a_dataset_prints_as_what_it_is(shop):
     assert [line.split()[-1] for line in reasons] == list(dataset.excluded)
     assert dataset == shop.datasets.get("support") != shop.datasets.build("support")
     assert len({dataset, shop.datasets.get("support", 1)}) == 1
+
+
+def test_an_export_tells_what_lacks_a_side_from_what_repeats(ws):
+    """Two bad replies with one correction are two pairs; as supervised rows they say the same, and the second is named."""
+    for number, bad in enumerate(("At 10.", "В 10.")):
+        chat = ws.conversation(f"telegram:{number}")
+        question = chat.record("user", "When are you open?")
+        answer = chat.record("assistant", bad, in_reply_to=question)
+        ws.correct(answer.id, "9 to 18.", by="anna")
+    lone = ws.conversation("telegram:9")
+    lone.record("assistant", "Till 18.", in_reply_to=lone.record("user", "Till when?"))
+    dataset = ws.datasets.build("pairs")
+
+    chat_rows = dataset.export(io.BytesIO(), format="openai-chat")
+    pairs = dataset.export(io.BytesIO(), format="openai-preference")
+    assert (chat_rows.rows, chat_rows.without, chat_rows.repeated) == (2, 0, 1)
+    assert (pairs.rows, pairs.without, pairs.repeated) == (2, 1, 0)

@@ -76,6 +76,7 @@ class ExportReport(msgspec.Struct, frozen=True):
         rows: lines written.
         examples: examples of the dataset or split.
         without: examples the format cannot say, for want of a side.
+        repeated: examples left out because in this format they say what an earlier one said.
         path: the file, `None` for a stream.
         sha256: hex digest of what was written.
     """
@@ -84,6 +85,7 @@ class ExportReport(msgspec.Struct, frozen=True):
     rows: int
     examples: int
     without: int
+    repeated: int
     path: Path | None
     sha256: str
 
@@ -188,7 +190,8 @@ class Dataset:
         return report
 
     def _write(self, file: BinaryIO, format: str, split: str | None, path: Path | None) -> ExportReport:  # noqa: A002 - as above
-        written = examples = without = 0
+        written = examples = without = repeated = 0
+        needs = find_format(format).needs
         with _HashingFile(file) as output:
             for _, stored in self._lines(split, _decode_stored):
                 # The same fields, and a format puts the texts into its rows as JSON whichever they are.
@@ -196,10 +199,14 @@ class Dataset:
                 examples += len(line.examples)
                 lines = list(rows(line, format))
                 if len(lines) != len(line.examples):
-                    without += sum(not expressible(window, format) for window in line.examples)
+                    for window in line.examples:
+                        if not expressible(window, format):
+                            lacks = window.chosen is None or (needs == "both" and window.rejected is None)
+                            without += lacks and needs != "either"
+                            repeated += not lacks or needs == "either"
                 written += len(lines)
                 output.write(b"".join(lines))
-            return ExportReport(format, written, examples, without, path, output.finish())
+            return ExportReport(format, written, examples, without, repeated, path, output.finish())
 
     def diff(self, other: Dataset) -> DatasetDiff:
         """What `other` has more, less and differently."""

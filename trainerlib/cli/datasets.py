@@ -160,6 +160,9 @@ def export(
             sides = "both a good and a bad reply" if find_format(format_).needs == "both" else "a good reply"
             left_out = f"{counted(report.without, 'example')} of {report.examples:,} left out"
             note(f"  {left_out}: {format_} needs {sides}")
+        if report.repeated:
+            left_out = f"{counted(report.repeated, 'example')} of {report.examples:,} left out"
+            note(f"  {left_out}: in {format_} they say what an earlier one said")
         if before == report.sha256:
             note("  nothing changed: the file was the same before")
 
