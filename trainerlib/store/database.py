@@ -196,7 +196,7 @@ class Database:
             self._local.connection = connection
         return connection
 
-    def query(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
+    def query(self, sql: str, parameters: tuple[Any, ...] | dict[str, Any] = ()) -> list[Any]:
         """All rows of a read."""
         try:
             return self.reader().execute(sql, parameters).fetchall()

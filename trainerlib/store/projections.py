@@ -195,9 +195,10 @@ SELECT * FROM (
            CASE WHEN c.cyrillic > c.latin THEN 'ru' WHEN c.latin > 0 THEN 'en' ELSE 'und' END AS language,
            c.started_at, max(c.last_at, c.started_at) AS last_at, c.messages, c.replies, c.corrections, c.up, c.down
     FROM conversations AS c JOIN streams AS s ON s.id = c.stream_id)
-WHERE (?1 IS NULL OR platform = ?1) AND (?2 IS NULL OR language = ?2)
-  AND (?3 IS NULL OR (CASE ?3 WHEN 'up' THEN up ELSE down END) > 0) AND (?4 IS NULL OR (corrections > 0) = ?4)
-ORDER BY last_at DESC, id LIMIT ?5
+WHERE (:platform IS NULL OR platform = :platform) AND (:language IS NULL OR language = :language)
+  AND (:rated IS NULL OR (CASE :rated WHEN 'up' THEN up ELSE down END) > 0)
+  AND (:corrected IS NULL OR (corrections > 0) = :corrected)
+ORDER BY last_at DESC, id LIMIT :count
 """
 _TOTALS = """
 SELECT count(*), coalesce(sum(messages), 0), coalesce(sum(replies), 0), coalesce(sum(corrections), 0),
@@ -215,7 +216,8 @@ def summaries(
     limit: int | None,
 ) -> list[ConversationSummary]:
     """Conversations that fit every condition that is not `None`, the most recent first."""
-    rows = database.query(_SUMMARIES, (platform, language, rated, corrected, -1 if limit is None else limit))
+    wanted = {"platform": platform, "language": language, "rated": rated, "corrected": corrected}
+    rows = database.query(_SUMMARIES, {**wanted, "count": -1 if limit is None else limit})
     return [
         ConversationSummary(name, where, title, language, from_microseconds(began), from_microseconds(last), *counts)
         for name, where, title, language, began, last, *counts in rows
