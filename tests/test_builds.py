@@ -10,8 +10,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from histories import log, row, write
@@ -660,3 +662,36 @@ def test_an_export_tells_what_lacks_a_side_from_what_repeats(ws):
     pairs = dataset.export(io.BytesIO(), format="openai-preference")
     assert (chat_rows.rows, chat_rows.without, chat_rows.repeated) == (2, 0, 1)
     assert (pairs.rows, pairs.without, pairs.repeated) == (2, 1, 0)
+
+
+def test_two_who_build_the_same_at_once_get_the_same_dataset(ws):
+    """Whoever comes second finds the version of the first: one event, one version, files that verify."""
+    tell(ws)
+    together = threading.Barrier(2)
+
+    def build(_number):
+        with trainerlib.open(ws.path) as other:
+            together.wait()
+            return other.datasets.build("support").version
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(5):
+            ws.conversation("telegram:more").record("user", "And on Sunday?")
+            assert len({*pool.map(build, range(2))}) == 1
+    assert [dataset.version for dataset in ws.datasets.list()] == [1, 2, 3, 4, 5]
+    assert ws.verify() == []
+
+
+def test_others_who_build_another_recipe_at_once_get_a_version_each(ws):
+    """Two recipes of one name at one moment are two versions; neither is refused."""
+    tell(ws)
+    together = threading.Barrier(2)
+
+    def build(targets):
+        with trainerlib.open(ws.path) as other:
+            together.wait()
+            return other.datasets.build("support", Recipe(targets=targets)).version
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(build, ("all", "corrected"))) == [1, 2]
+    assert ws.verify() == []

@@ -22,7 +22,7 @@ import msgspec
 
 from trainerlib.conversations import fold
 from trainerlib.datasets import Exclusion, Pipeline, compare, estimate_tokens
-from trainerlib.errors import DatasetError, LogMismatchError, NotFoundError
+from trainerlib.errors import DatasetError, LogMismatchError, NotFoundError, VersionConflictError
 from trainerlib.events import DatasetBuilt, Role
 from trainerlib.examples import ConversationExamples, Example, Window
 from trainerlib.formats import expressible, find_format, rows
@@ -333,14 +333,22 @@ class Datasets:
         if position is not None and not 0 <= position <= self._store.position:
             raise DatasetError(f"there is no position {position} in this log; it ends at {self._store.position}")
         position = head if position is None else min(position, head)
-        earlier = self._versions(name)
-        for dataset in earlier:
-            if dataset.recipe == recipe and dataset.position == position:
-                return dataset
-        version = len(earlier) + 1
-        target = self._directory / name / f"v{version}"
-        if target.exists():
-            raise LogMismatchError(f"{target} is there, but not in this log: an older copy? move it away to go on")
+        while True:
+            earlier = self._versions(name)
+            for dataset in earlier:
+                if dataset.recipe == recipe and dataset.position == position:
+                    return dataset
+            version = len(earlier) + 1
+            target = self._directory / name / f"v{version}"
+            if target.exists() and len(self._versions(name)) == len(earlier):
+                raise LogMismatchError(f"{target} is there, but not in this log: an older copy? move it away to go on")
+            try:
+                return self._build(name, version, recipe, position, progress)
+            except VersionConflictError:
+                # Another process built a version of it meanwhile: perhaps this very one.
+                continue
+
+    def _build(self, name: str, version: int, recipe: Recipe, position: int, progress: Progress | None) -> Dataset:
         with _Building(self._directory / name) as directory:
             built = _build(self._store, recipe, position, directory, progress)
             built = msgspec.structs.replace(built, name=name, dataset_version=version)
@@ -348,8 +356,14 @@ class Datasets:
             (directory / _MANIFEST).write_bytes(msgspec.json.format(_encode(manifest), indent=1) + b"\n")
             # The event first: should the process end here, the files follow from the log.
             self._store.append(f"dataset/{name}", [built], expected_version=version - 1)
-            directory.replace(target)
-        return Dataset(self._store, self._directory, built, new=True)
+            dataset = Dataset(self._store, self._directory, built, new=True)
+            try:
+                directory.replace(dataset.directory)
+            except OSError:
+                # Somebody read the new version already and made its files from the log: they are the same.
+                if not dataset.directory.is_dir():
+                    raise
+        return dataset
 
     def list(self) -> _Versions:
         """Every version of every dataset, names in the order they were first built."""

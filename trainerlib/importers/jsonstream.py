@@ -138,11 +138,6 @@ class JsonStream:
         self._counted = self._at
         return self._line
 
-    @property
-    def offset(self) -> int:
-        """How many bytes of the document are before the cursor."""
-        return self._base + self._at
-
     def peek(self) -> bytes:
         """The next byte that is not white space, the cursor before it; empty at the end."""
         while True:
