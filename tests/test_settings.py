@@ -184,3 +184,10 @@ def test_the_instruction_has_no_comments(tmp_path):
     assert text.startswith("Answer politely")
     assert "<!--" not in text
     assert "dataset" not in text
+
+
+def test_a_commented_default_is_not_the_line_that_is_wrong(tmp_path):
+    """The file `init` writes shows every default in a comment; an error names the line below it that counts."""
+    (tmp_path / settings.FILE).write_text('[workspace]\n# language = "en"\nlanguage = "de"\n', encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"line 3: workspace\.language"):
+        load(tmp_path, {})

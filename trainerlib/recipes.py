@@ -15,7 +15,6 @@ corrected-or-approved
 from __future__ import annotations
 
 import difflib
-import re
 import tomllib
 from datetime import UTC, date, datetime, time
 from typing import Any, Literal, get_args
@@ -24,6 +23,7 @@ import msgspec
 
 from trainerlib.errors import RecipeError
 from trainerlib.events import JsonObject
+from trainerlib.toml_lines import line_of
 
 Targets = Literal["all", "approved", "corrected", "corrected-or-approved"]
 
@@ -269,15 +269,5 @@ def _unknown(name: str, text: str, section: str | None, key: str, known: list[st
 
 
 def _line(text: str, dotted: str) -> int:
-    """Line number of a key, by a plain search: the section's header first, then the key below it."""
-    section, _, key = dotted.rpartition(".")
-    lines = text.splitlines()
-    start = 0
-    if section:
-        header = re.compile(rf"\s*\[\s*{re.escape(section)}\s*\]")
-        start = next((number for number, line in enumerate(lines) if header.match(line)), 0)
-    wanted = re.compile(rf"\s*(\[\s*)?[\"']?({re.escape(section)}\.)?{re.escape(key)}[\"']?\s*[\]=.]")
-    for number, line in enumerate(lines[start:], start + 1):
-        if wanted.match(line):
-            return number
-    return start + 1
+    section, _, key = dotted.partition(".")
+    return line_of(text, section, key)

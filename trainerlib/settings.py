@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Meta, field
 
 from trainerlib.errors import SettingsError
+from trainerlib.toml_lines import line_of
 
 FILE = "workspace.toml"
 """Name of the settings file in a workspace."""
@@ -107,12 +108,12 @@ def load(directory: Path, environ: Mapping[str, str]) -> Settings:
     sections: dict[str, dict[str, Any]] = {name: {} for name in _SECTIONS}
     text = _read(directory / FILE)
     for section, content in _parsed(text).items():
-        where = f"{FILE}, line {_line(text, section)}"
+        where = f"{FILE}, line {line_of(text, section)}"
         if section in _SECTIONS and not isinstance(content, dict):
             raise SettingsError(f"{where}: {section} is a section; write [{section}], and its keys below")
         known = _KINDS.get(section, {})
         for key, value in content.items() if isinstance(content, dict) else ():
-            line = f"{FILE}, line {_line(text, section, key)}"
+            line = f"{FILE}, line {line_of(text, section, key)}"
             if key in known:
                 sections[section][key] = _checked(line, section, key, value, strict=True)
             elif known or _SECRET.search(key):
@@ -201,18 +202,6 @@ def _overrides(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
                 known = [prefix + known.upper() for known in kinds]
                 raise _unknown("environment", name, f"{name} sets nothing", known)
     return found
-
-
-def _line(text: str, section: str, key: str = "") -> int:
-    """Line number of a key, or of its section's header, by a plain search."""
-    lines = text.splitlines()
-    header = re.compile(
-        rf"\s*\[+\s*[\"']?{re.escape(section)}[\"']?\s*[\].]|\s*[\"']?{re.escape(section)}[\"']?\s*[=.]"
-    )
-    start = next((number for number, line in enumerate(lines, 1) if header.match(line)), 1)
-    wanted = re.compile(rf"(?:^|[\s.{{,])[\"']?{re.escape(key)}[\"']?\s*=")
-    below = (number for number, line in enumerate(lines[start - 1 :], start) if key and wanted.search(line))
-    return next(below, start)
 
 
 def _secrets(text: str) -> dict[str, str]:
