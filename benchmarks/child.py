@@ -1,12 +1,48 @@
-"""Peak memory, measured where nothing else ran before: `python child.py read|build WORKSPACE` prints bytes."""
+"""Peak memory, its workers' included, measured where nothing else ran before.
+
+`python child.py read|build WORKSPACE` prints bytes.
+"""
 
 from __future__ import annotations
 
 import resource
 import sys
+import threading
 from pathlib import Path
 
 import trainerlib
+
+_PROC = Path("/proc")
+
+
+def _mark(status: Path) -> int:
+    """The most memory the process of a status file ever held; 0 for one that has ended."""
+    try:
+        line = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM")), "VmHWM: 0 kB")
+    except OSError:
+        return 0
+    return int(line.split()[1]) * 1024
+
+
+class Workers(threading.Thread):
+    """Watches the processes this one starts, where the kernel tells of them; `peak` is the sum of what each held."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._marks: dict[str, int] = {}
+        self._done = threading.Event()
+
+    def run(self) -> None:
+        while not self._done.wait(0.02):
+            for children in _PROC.glob("self/task/*/children"):
+                for child in children.read_text().split():
+                    self._marks[child] = max(self._marks.get(child, 0), _mark(_PROC / child / "status"))
+
+    def peak(self) -> int:
+        """Bytes, all of them together."""
+        self._done.set()
+        self.join()
+        return sum(self._marks.values())
 
 
 def peak() -> int:
@@ -14,10 +50,8 @@ def peak() -> int:
 
     On Linux `ru_maxrss` starts at what the parent held when it made this process, so the kernel's own mark is read.
     """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
+    if _PROC.is_dir():
+        return _mark(_PROC / "self/status")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
@@ -33,6 +67,8 @@ def build(workspace: trainerlib.Workspace) -> None:
 
 
 if __name__ == "__main__":
+    workers = Workers()
+    workers.start()
     with trainerlib.open(sys.argv[2], create=False) as opened:
         {"read": read, "build": build}[sys.argv[1]](opened)
-    print(peak())
+    print(peak() + workers.peak())

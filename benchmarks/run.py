@@ -30,7 +30,8 @@ import workload
 import trainerlib
 from trainerlib.events import MessageRecorded
 from trainerlib.store import tables
-from trainerlib.store.eventstore import PAGE, EventStore
+from trainerlib.store.eventstore import EventStore
+from trainerlib.store.rows import LAST, PAGE
 from trainerlib.workspace import DATABASE
 
 WRITERS = 64
@@ -523,7 +524,7 @@ class Bench:
         """Peak memory of a fresh process that does nothing else."""
         command = [sys.executable, str(_CHILD), what, str(self._full_log())]
         peak = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1e6
-        return Row(what, "- peak memory of its process", peak, " MB", below=below)
+        return Row(what, "- peak memory, workers included", peak, " MB", below=below)
 
     # --- datasets ----------------------------------------------------------------------------------------------------
 
@@ -548,8 +549,8 @@ class Bench:
             def raw_side() -> float:
                 began = time.perf_counter()
                 events = 0
-                at, limit = (0, 0), 2**63 - 1
-                while page := raw.execute(tables.SELECT_EVENTS_BY_STREAM, (*at, limit, PAGE)).fetchall():
+                at = 0, 0
+                while page := raw.execute(tables.SELECT_EVENTS_BY_STREAM, (*at, LAST, LAST, PAGE)).fetchall():
                     events += len(page)
                     at = page[-1][1], page[-1][2]
                 return events / (time.perf_counter() - began)

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 import trainerlib
 from trainerlib import Recipe, Split
 from trainerlib.checks import check
-from trainerlib.datasets import estimate_tokens
 from trainerlib.errors import DatasetError, LogMismatchError, NotFoundError
 from trainerlib.formats import FORMATS
+from trainerlib.tokens import estimate_tokens
 
 HALVES = Split(train=0.5, validation=0.25, test=0.25, seed=7)
 

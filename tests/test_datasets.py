@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainerlib.conversations import Conversation, fold
-from trainerlib.datasets import EXCLUSIONS, Pipeline, estimate_tokens, split_of
+from trainerlib.datasets import EXCLUSIONS, Pipeline, split_of
 from trainerlib.events import (
     Attachment,
     ConversationStarted,
@@ -31,6 +31,7 @@ from trainerlib.events import (
 )
 from trainerlib.examples import Example, Turn
 from trainerlib.recipes import Recipe, Split
+from trainerlib.tokens import estimate_tokens
 
 BEGIN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 MICROSECONDS = int(BEGIN.timestamp()) * 1_000_000

@@ -20,14 +20,16 @@ from typing import BinaryIO, Self, TypeVar, cast
 
 import msgspec
 
-from trainerlib.conversations import fold
-from trainerlib.datasets import Exclusion, Pipeline, compare, estimate_tokens
+from trainerlib.datasets import Exclusion, Pipeline, compare
 from trainerlib.errors import DatasetError, LogMismatchError, NotFoundError, VersionConflictError
 from trainerlib.events import DatasetBuilt, Role
 from trainerlib.examples import ConversationExamples, Example, Window
 from trainerlib.formats import expressible, find_format, rows
 from trainerlib.recipes import SPLITS, Recipe
 from trainerlib.store.eventstore import EventStore
+from trainerlib.store.tables import READING
+from trainerlib.tokens import estimate_tokens
+from trainerlib.workers import Batch, Workers, count, prepare
 
 Progress = Callable[[int, int], None]
 """Called with how much is done and how much there is."""
@@ -192,12 +194,12 @@ class Dataset:
     def _write(self, file: BinaryIO, format: str, split: str | None, path: Path | None) -> ExportReport:  # noqa: A002 - as above
         written = examples = without = repeated = 0
         needs = find_format(format).needs
-        with _HashingFile(file) as output:
+        with _HashingFile(file, 4 * _BUFFER) as output:
             for _, stored in self._lines(split, _decode_stored):
                 # The same fields, and a format puts the texts into its rows as JSON whichever they are.
                 line = cast(ConversationExamples, stored)
                 examples += len(line.examples)
-                lines = list(rows(line, format))
+                lines = rows(line, format)
                 if len(lines) != len(line.examples):
                     for window in line.examples:
                         if not expressible(window, format):
@@ -214,7 +216,7 @@ class Dataset:
         return DatasetDiff(tuple(added), tuple(removed), tuple(changed))
 
     def estimate_tokens(self) -> int:
-        """About how many tokens one pass over all examples takes; see `trainerlib.datasets.estimate_tokens`."""
+        """About how many tokens one pass over all examples takes; see `trainerlib.tokens.estimate_tokens`."""
         total = 0
         for _, line in self._lines(None, _decode_line):
             turns = [estimate_tokens(turn.content) for turn in line.turns]
@@ -229,7 +231,7 @@ class Dataset:
     def verify(self) -> list[str]:
         """What is wrong with its files, in one line each: rebuilt from the log, they must give the recorded sha256."""
         try:
-            built = _build(self._store, self.recipe, self.position, None, None)
+            built = _build(self._store, self.recipe, self.position, None)
             if built.sha256 != self.sha256:
                 return [f"dataset {self.name} v{self.version}: the log gives other bytes than were recorded"]
             for file in self.sha256:
@@ -284,7 +286,7 @@ class Dataset:
     def _restore(self) -> None:
         """Make missing files again from the log."""
         with _Building(self.directory.parent) as directory:
-            built = _build(self._store, self.recipe, self.position, directory, None)
+            built = _build(self._store, self.recipe, self.position, directory)
             if built.sha256 != self.sha256:
                 raise DatasetError(
                     f"dataset {self.name} v{self.version}: its files are missing and the log gives other bytes now"
@@ -313,6 +315,7 @@ class Datasets:
         *,
         position: int | None = None,
         progress: Progress | None = None,
+        workers: int | None = None,
     ) -> Dataset:
         """Build a dataset and record it; the same recipe at the same position is the same dataset, built once.
 
@@ -321,6 +324,7 @@ class Datasets:
             recipe: what to take and how; the default takes every reply.
             position: build as of this log position; by default everything recorded so far.
             progress: called with events read and events to read.
+            workers: processes that prepare conversations; by default one a core for a large log, else none but this.
 
         Raises:
             DatasetError: an impossible name or position.
@@ -343,14 +347,23 @@ class Datasets:
             if target.exists() and len(self._versions(name)) == len(earlier):
                 raise LogMismatchError(f"{target} is there, but not in this log: an older copy? move it away to go on")
             try:
-                return self._build(name, version, recipe, position, progress)
+                return self._build(name, version, recipe, position, progress=progress, workers=workers)
             except VersionConflictError:
                 # Another process built a version of it meanwhile: perhaps this very one.
                 continue
 
-    def _build(self, name: str, version: int, recipe: Recipe, position: int, progress: Progress | None) -> Dataset:
+    def _build(
+        self,
+        name: str,
+        version: int,
+        recipe: Recipe,
+        position: int,
+        *,
+        progress: Progress | None,
+        workers: int | None,
+    ) -> Dataset:
         with _Building(self._directory / name) as directory:
-            built = _build(self._store, recipe, position, directory, progress)
+            built = _build(self._store, recipe, position, directory, progress=progress, workers=workers)
             built = msgspec.structs.replace(built, name=name, dataset_version=version)
             manifest = {"log": self._store.log_id, **msgspec.to_builtins(built)}
             (directory / _MANIFEST).write_bytes(msgspec.json.format(_encode(manifest), indent=1) + b"\n")
@@ -417,51 +430,81 @@ class _Building:
 
 
 class _HashingFile:
-    """Hashes what is written, and writes it to a stream if there is one, in a thread: neither needs the interpreter."""
+    """Hashes what is written and writes it to a stream, if there is one, each in a thread: neither needs the interpreter.
 
-    def __init__(self, stream: BinaryIO | None) -> None:
-        self._stream = stream
+    Args:
+        stream: where it goes.
+        buffer: bytes handed over at once. A thread that is done waits a few milliseconds until a busy interpreter lets
+            it have the next, so where rows are made without a pause only a large buffer keeps it at work.
+    """
+
+    def __init__(self, stream: BinaryIO | None, buffer: int = _BUFFER) -> None:
         self._digest = sha256()
         self._waiting: list[bytes] = []
         self._size = 0
-        self._thread = ThreadPoolExecutor(1)
-        self._pending: Future[None] | None = None
+        self._buffer = buffer
+        takers: list[Callable[[bytes], object]] = [self._digest.update]
+        takers += [] if stream is None else [stream.write]
+        self._takers = [(take, ThreadPoolExecutor(1)) for take in takers]
+        self._pending: list[Future[object]] = []
 
     def write(self, data: bytes) -> None:
         self._waiting.append(data)
         self._size += len(data)
-        if self._size > _BUFFER:
+        if self._size > self._buffer:
             self._hand_over()
 
     def finish(self) -> str:
         """Wait until everything is written; its hex digest."""
         self._hand_over()
-        if self._pending is not None:
-            self._pending.result()
+        self._wait()
         return self._digest.hexdigest()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.shutdown()
+        for _take, thread in self._takers:
+            thread.shutdown()
+
+    def _wait(self) -> None:
+        for pending in self._pending:
+            pending.result()
 
     def _hand_over(self) -> None:
-        if self._pending is not None:
-            # One buffer at a time, so that memory stays flat and a full disk is noticed.
-            self._pending.result()
-        self._pending = self._thread.submit(self._take, b"".join(self._waiting))
+        # One buffer at a time, so that memory stays flat and a full disk is noticed.
+        self._wait()
+        data = b"".join(self._waiting)
+        self._pending = [thread.submit(take, data) for take, thread in self._takers]
         self._waiting.clear()
         self._size = 0
 
-    def _take(self, data: bytes) -> None:
-        self._digest.update(data)
-        if self._stream is not None:
-            self._stream.write(data)
+
+def _prepared(
+    stack: ExitStack, store: EventStore, recipe: Recipe, position: int, workers: int | None
+) -> Iterator[Batch]:
+    """What every conversation offers, in the order they began: from other processes where that is faster."""
+    last = store.last_stream_id
+    number = count(workers, position)
+    if number > 1:
+        try:
+            several = Workers(store.path, READING, recipe, until=position, last=last, workers=number)
+        except OSError:
+            # No process can be started here; this one can do it all.
+            pass
+        else:
+            return stack.enter_context(several).batches()
+    return prepare(store.rows, recipe, until=position, last=last)
 
 
 def _build(
-    store: EventStore, recipe: Recipe, position: int, directory: Path | None, progress: Progress | None
+    store: EventStore,
+    recipe: Recipe,
+    position: int,
+    directory: Path | None,
+    *,
+    progress: Progress | None = None,
+    workers: int | None = None,
 ) -> DatasetBuilt:
     """Run the pipeline over the log up to a position; write the files when there is a directory for them."""
     names = [f"{name}.jsonl" for name in SPLITS if getattr(recipe.split, name) > 0] + [_EXCLUDED]
@@ -472,16 +515,15 @@ def _build(
         for name in names:
             stream = stack.enter_context((directory / name).open("wb")) if directory is not None else None
             files[name] = stack.enter_context(_HashingFile(stream))
-        for events in store.read_by_stream(until=position):
-            done += len(events)
-            if not events[0].stream.startswith("conversation/"):
-                continue
-            taken = pipeline.take(fold(events))
-            if taken.examples is not None:
-                files[f"{taken.split}.jsonl"].write(_encode(taken.examples) + b"\n")
-            for exclusion in taken.excluded:
-                files[_EXCLUDED].write(_encode(exclusion) + b"\n")
-            if progress is not None:
+        for batch in _prepared(stack, store, recipe, position, workers):
+            for prepared in batch.prepared:
+                taken = pipeline.place(prepared)
+                if taken.line:
+                    files[f"{taken.split}.jsonl"].write(taken.line + b"\n")
+                for exclusion in taken.excluded:
+                    files[_EXCLUDED].write(_encode(exclusion) + b"\n")
+            done += batch.events
+            if progress is not None and batch.events:
                 progress(done, position)
         digests = {name: file.finish() for name, file in files.items()}
     excluded = dict(sorted(pipeline.excluded.items(), key=lambda item: (-item[1], item[0])))

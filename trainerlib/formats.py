@@ -18,8 +18,7 @@ the end. The same example gives the same bytes, always.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -31,7 +30,7 @@ from trainerlib.examples import ConversationExamples, Window
 Needs = Literal["chosen", "both", "either"]
 """Which sides of an example a format needs: the chosen one, both, or one row for each side there is."""
 
-Layout = Callable[[list[bytes], bytes, bytes], Iterable[bytes]]
+Layout = Callable[[list[bytes], bytes, bytes], list[bytes]]
 """Makes rows of the context's fragments and the two replies' fragments; a side that is not there is empty."""
 
 _encode = msgspec.json.Encoder().encode
@@ -57,29 +56,32 @@ class Format(msgspec.Struct, frozen=True):
     layout: Layout
 
 
-def _openai_chat(context: list[bytes], chosen: bytes, _: bytes) -> Iterable[bytes]:
-    yield b'{"messages":[' + b",".join((*context, chosen)) + b"]}\n"
+def _openai_chat(context: list[bytes], chosen: bytes, _: bytes) -> list[bytes]:
+    return [b'{"messages":[%b]}\n' % b",".join((*context, chosen))]
 
 
-def _openai_preference(context: list[bytes], chosen: bytes, rejected: bytes) -> Iterable[bytes]:
-    yield (
+def _openai_preference(context: list[bytes], chosen: bytes, rejected: bytes) -> list[bytes]:
+    row = (
         b'{"input":{"messages":[%b],"tools":[],"parallel_tool_calls":true},'
         b'"preferred_output":[%b],"non_preferred_output":[%b]}\n'
-    ) % (b",".join(context), chosen, rejected)
+    )
+    return [row % (b",".join(context), chosen, rejected)]
 
 
-def _trl_sft(context: list[bytes], chosen: bytes, _: bytes) -> Iterable[bytes]:
-    yield b'{"prompt":[%b],"completion":[%b]}\n' % (b",".join(context), chosen)
+def _trl_sft(context: list[bytes], chosen: bytes, _: bytes) -> list[bytes]:
+    return [b'{"prompt":[%b],"completion":[%b]}\n' % (b",".join(context), chosen)]
 
 
-def _trl_preference(context: list[bytes], chosen: bytes, rejected: bytes) -> Iterable[bytes]:
-    yield b'{"prompt":[%b],"chosen":[%b],"rejected":[%b]}\n' % (b",".join(context), chosen, rejected)
+def _trl_preference(context: list[bytes], chosen: bytes, rejected: bytes) -> list[bytes]:
+    return [b'{"prompt":[%b],"chosen":[%b],"rejected":[%b]}\n' % (b",".join(context), chosen, rejected)]
 
 
-def _trl_kto(context: list[bytes], chosen: bytes, rejected: bytes) -> Iterable[bytes]:
-    for side, label in ((chosen, b"true"), (rejected, b"false")):
-        if side:
-            yield b'{"prompt":[%b],"completion":[%b],"label":%b}\n' % (b",".join(context), side, label)
+def _trl_kto(context: list[bytes], chosen: bytes, rejected: bytes) -> list[bytes]:
+    return [
+        b'{"prompt":[%b],"completion":[%b],"label":%b}\n' % (b",".join(context), side, label)
+        for side, label in ((chosen, b"true"), (rejected, b"false"))
+        if side
+    ]
 
 
 def _in_turn(context: list[bytes]) -> tuple[bytes, list[tuple[bytes, bytes]]]:
@@ -101,7 +103,7 @@ def _in_turn(context: list[bytes]) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     return system, [(side, rb"\n\n".join(texts)) for side, texts in sides]
 
 
-def _sharegpt(context: list[bytes], chosen: bytes, _: bytes) -> Iterable[bytes]:
+def _sharegpt(context: list[bytes], chosen: bytes, _: bytes) -> list[bytes]:
     """A greeting that nobody asked for is left out: a reader that wants a human first would skip the whole row."""
     system, sides = _in_turn(context)
     if not sides[0][1]:
@@ -109,10 +111,10 @@ def _sharegpt(context: list[bytes], chosen: bytes, _: bytes) -> Iterable[bytes]:
     turns = [b'{"from":"system","value":"%b"}' % system] if system else []
     turns += [_SHAREGPT[side] % text for side, text in sides]
     turns.append(b'{"from":"gpt","value":%b}' % chosen)
-    yield b'{"conversations":[%b]}\n' % b",".join(turns)
+    return [b'{"conversations":[%b]}\n' % b",".join(turns)]
 
 
-def _alpaca(context: list[bytes], chosen: bytes, _: bytes) -> Iterable[bytes]:
+def _alpaca(context: list[bytes], chosen: bytes, _: bytes) -> list[bytes]:
     instruction, sides = _in_turn(context)
     system = b',"system":"%b"' % instruction if instruction else b""
     if len(sides) % 2 == 0:  # the reply follows another reply
@@ -120,7 +122,7 @@ def _alpaca(context: list[bytes], chosen: bytes, _: bytes) -> Iterable[bytes]:
     *past, question = (b'"%b"' % text for _, text in sides)
     pairs = [b"[%b,%b]" % pair for pair in zip(past[::2], past[1::2], strict=True)]
     history = b',"history":[%b]' % b",".join(pairs) if pairs else b""
-    yield b'{"instruction":%b,"input":"","output":%b%b%b}\n' % (question, chosen, system, history)
+    return [b'{"instruction":%b,"input":"","output":%b%b%b}\n' % (question, chosen, system, history)]
 
 
 _MESSAGE: dict[Role, tuple[bytes, bytes]] = {
@@ -242,11 +244,7 @@ def _rows_of(window: Window, needs: Needs) -> int:
     return int(good) if needs == "chosen" else good + (bad and not window.rejected_repeats)
 
 
-def _side(text: str | None, repeats: bool, before: bytes, after: bytes) -> bytes:
-    return b"" if text is None or repeats else before + _encode(text) + after
-
-
-def rows(conversation: ConversationExamples, format: str) -> Iterator[bytes]:  # noqa: A002 - likewise
+def rows(conversation: ConversationExamples, format: str) -> list[bytes]:  # noqa: A002 - likewise
     r"""The rows of one conversation's examples, in their order, each a complete line with its `\n`.
 
     An example that the format cannot express, or that would say again what an earlier one said, gives no row;
@@ -256,18 +254,22 @@ def rows(conversation: ConversationExamples, format: str) -> Iterator[bytes]:  #
         DatasetError: the format is not known.
     """
     form = find_format(format)
+    needs, layout = form.needs, form.layout
     before, after = form.reply
+    system_before, system_after = form.turn["system"]
     # A turn is in the context of many examples: encode it once, then only join bytes.
     turns = [form.turn[turn.role][0] + _encode(turn.content) + form.turn[turn.role][1] for turn in conversation.turns]
-    systems = [form.turn["system"][0] + _encode(text) + form.turn["system"][1] for text in conversation.systems]
-    return chain.from_iterable(
-        form.layout(
-            [*systems[window.system : window.system + 1], *turns[window.start : window.stop]]
-            if window.system >= 0
-            else turns[window.start : window.stop],
-            _side(window.chosen, window.chosen_repeats and form.needs == "either", before, after),
-            _side(window.rejected, window.rejected_repeats and form.needs == "either", before, after),
-        )
-        for window in conversation.examples
-        if _rows_of(window, form.needs)
-    )
+    made: list[bytes] = []
+    for window in conversation.examples:
+        if not _rows_of(window, needs):
+            continue
+        context = turns[window.start : window.stop]
+        if window.system >= 0:
+            context.insert(0, system_before + _encode(conversation.systems[window.system]) + system_after)
+        good = bad = b""
+        if window.chosen is not None and not (window.chosen_repeats and needs == "either"):
+            good = before + _encode(window.chosen) + after
+        if window.rejected is not None and not (window.rejected_repeats and needs == "either"):
+            bad = before + _encode(window.rejected) + after
+        made += layout(context, good, bad)
+    return made

@@ -85,7 +85,7 @@ class Recipe(msgspec.Struct, frozen=True):
             rejected side (`reject`), which KTO learns from.
         context_turns: most turns before the reply.
         context_tokens: most tokens of instruction, context and reply together, by the estimate of
-            `trainerlib.datasets.estimate_tokens`; older turns are dropped to fit.
+            `trainerlib.tokens.estimate_tokens`; older turns are dropped to fit.
         context_replies: earlier replies are shown `as-sent` or `corrected`.
         system: the instruction: `as-recorded` (what was in force at the time), `none`, or a text of its own.
         merge_seconds: consecutive messages of one author this close together are one turn; 0 to keep them apart.

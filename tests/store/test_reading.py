@@ -8,7 +8,8 @@ import pytest
 
 from trainerlib.errors import NotFoundError, ReadOnlyError, StoreError
 from trainerlib.events import Corrected, MessageRecorded
-from trainerlib.store.eventstore import PAGE, Append, EventStore
+from trainerlib.store.eventstore import Append, EventStore
+from trainerlib.store.rows import PAGE
 
 
 def said(text, role="user"):

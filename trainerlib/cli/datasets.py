@@ -16,7 +16,7 @@ import msgspec
 import typer
 
 from trainerlib.cli.failures import FAILED, misuse
-from trainerlib.cli.output import counted, emit, note, one_line, say, styled, table, wrapped
+from trainerlib.cli.output import counted, emit, note, one_line, progress_bar, say, styled, table, wrapped
 from trainerlib.cli.session import Session
 from trainerlib.errors import DatasetError, NotFoundError, TrainerlibError
 
@@ -33,7 +33,7 @@ FormatOption = Annotated[
 ]
 
 
-def build(
+def build(  # noqa: PLR0917 - typer passes what the command line has
     session: Session,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
     recipe: Annotated[
@@ -43,6 +43,12 @@ def build(
         str | None, typer.Option(help="Replies to learn: all, approved, corrected, corrected-or-approved.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Deal the conversations into splits another way.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes that share the work; by default one a core for a large log.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Build a dataset from everything recorded so far."""
     from trainerlib.recipes import Recipe
@@ -55,7 +61,8 @@ def build(
         wanted = msgspec.structs.replace(wanted, split=msgspec.structs.replace(wanted.split, seed=seed))
     with session.open() as workspace:
         try:
-            dataset = workspace.datasets.build(name, wanted)
+            with progress_bar(f"building {name}") as progress:
+                dataset = workspace.datasets.build(name, wanted, progress=progress, workers=workers)
         except DatasetError as error:
             raise misuse(str(error)) from error
         if session.json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,13 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainerlib.cli.failures import misuse
-from trainerlib.cli.output import clean, console, counted, emit, interactive, note, one_line, say
+from trainerlib.cli.output import clean, counted, emit, interactive, note, one_line, progress_bar, say
 from trainerlib.cli.session import Session
 from trainerlib.errors import AssistantUnknownError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trainerlib.importers.records import Record
     from trainerlib.imports import ImportReport
 
@@ -50,7 +47,7 @@ def import_(
         assistant = _find_assistant(file, known, assistant, ask=ask)
     if basis is None and ask:
         basis = _asked("  May this be trained on, and on what basis? (Enter: not stated)  > ")
-    with session.open(create=True) as workspace, _progress(file.name) as progress:
+    with session.open(create=True) as workspace, progress_bar(file.name) as progress:
         try:
             report = workspace.import_file(
                 file, format=known, assistant=assistant, basis=basis or "", strict=strict, progress=progress
@@ -154,26 +151,6 @@ def _asked(question: str) -> str:
         return input(question).strip()
     except EOFError:
         raise KeyboardInterrupt from None
-
-
-@contextmanager
-def _progress(name: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on stderr while somebody watches."""
-    screen = console(stderr=True)
-    if not screen.is_terminal:
-        yield None
-        return
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("  {task.description}", markup=False),
-        BarColumn(bar_width=32),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=screen, transient=True) as bar:
-        task = bar.add_task(one_line(name, 40), total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _tell(report: ImportReport, *, basis: str) -> None:

@@ -26,12 +26,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
 from trainerlib.errors import (
-    CorruptError,
     InvalidEventError,
     LogMismatchError,
     StoreError,
@@ -39,19 +38,15 @@ from trainerlib.errors import (
 )
 from trainerlib.events import CODEC, Codec, Event, RecordedEvent
 from trainerlib.store import projections, tables
-from trainerlib.store.batches import REMEMBERED, Batch, Encoded, Memory, NotAllNewError
+from trainerlib.store.batches import Batch, Encoded, Memory, NotAllNewError
 from trainerlib.store.database import Database, Synchronous
-
-PAGE = 2_000
-"""Rows a read fetches at once: no cursor stays open, so readers never hold back a checkpoint."""
+from trainerlib.store.rows import LAST, PAGE, Rows
 
 _GROUP = 512
 """Most waiting appends one commit takes."""
 
 _QUEUE = 4_096
 """Most appends that asynchronous callers of one event loop may have waiting."""
-
-_LAST = 2**63 - 1
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
@@ -120,7 +115,7 @@ class EventStore:
         self._database = Database(Path(path), read_only=read_only, synchronous=synchronous, busy_timeout=busy_timeout)
         self._waiting: deque[_Request] = deque()
         self._memory = Memory()
-        self._stream_names: dict[int, str] = {}
+        self._rows = Rows(self._database.query, tables.READING, codec)
         self._wake = threading.Event()
         self._writer: threading.Thread | None = None
         self._gates: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
@@ -306,7 +301,7 @@ class EventStore:
         stream_id = self._stream_id(stream)
         return 0 if stream_id is None else int(self._database.query(tables.SELECT_STREAM_HEAD, (stream_id,))[0][0])
 
-    def read(self, stream: str, *, after: int = 0, until: int = _LAST) -> Iterator[RecordedEvent]:
+    def read(self, stream: str, *, after: int = 0, until: int = LAST) -> Iterator[RecordedEvent]:
         """Events of a stream in order.
 
         Args:
@@ -319,7 +314,7 @@ class EventStore:
             return
         while True:
             page = self._database.query(tables.SELECT_STREAM_PAGE, (stream_id, after, PAGE))
-            for recorded in self._decoded(page):
+            for recorded in self._rows.decoded(page):
                 if recorded.position > until:
                     return
                 yield recorded
@@ -327,7 +322,7 @@ class EventStore:
                 return
             after = page[-1][2]
 
-    def read_all(self, *, after: int = 0, until: int = _LAST) -> Iterator[RecordedEvent]:
+    def read_all(self, *, after: int = 0, until: int = LAST) -> Iterator[RecordedEvent]:
         """Events of the whole log in order.
 
         Args:
@@ -337,51 +332,33 @@ class EventStore:
         for page in self.pages(after=after, until=until):
             yield from page
 
-    def pages(self, *, after: int = 0, until: int = _LAST) -> Iterator[list[RecordedEvent]]:
+    def pages(self, *, after: int = 0, until: int = LAST) -> Iterator[list[RecordedEvent]]:
         """`read_all`, a page of at most `PAGE` events at a time."""
         while True:
             page = self._database.query(tables.SELECT_LOG_PAGE, (after, until, PAGE))
             if page:
-                yield self._decoded(page)
+                yield self._rows.decoded(page)
             if len(page) < PAGE:
                 return
             after = page[-1][0]
 
-    def read_by_stream(self, *, until: int = _LAST) -> Iterator[list[RecordedEvent]]:
+    def read_by_stream(self, *, until: int = LAST) -> Iterator[list[RecordedEvent]]:
         """Every stream's events as one list, streams in the order they began: what a dataset build folds.
 
         Args:
             until: leave out events after this log position.
         """
-        stream_id = version = 0
-        events: list[RecordedEvent] = []
-        while True:
-            page = self._database.query(tables.SELECT_EVENTS_BY_STREAM, (stream_id, version, until, PAGE))
-            decoded = self._decoded(page)
-            begins = [index for index, row in enumerate(page) if row[2] == 1]
-            done = 0
-            for index in begins:
-                events += decoded[done:index]
-                if events:
-                    yield events
-                events = []
-                done = index
-            events += decoded[done:]
-            if len(page) < PAGE:
-                break
-            stream_id, version = page[-1][1], page[-1][2]
-        if events:
-            yield events
+        return self._rows.by_stream(until=until)
 
     def at(self, position: int) -> RecordedEvent | None:
         """The event at a position."""
         rows = self._database.query(tables.SELECT_BY_POSITION, (position,))
-        return self._decoded(rows)[0] if rows else None
+        return self._rows.decoded(rows)[0] if rows else None
 
     def by_keys(self, keys: Iterable[str]) -> dict[str, RecordedEvent]:
         """The events that hold any of the keys, by key."""
         rows = self._database.query(tables.SELECT_BY_KEYS, (json.dumps(list(keys)),))
-        return {recorded.key: recorded for recorded in self._decoded(rows) if recorded.key is not None}
+        return {recorded.key: recorded for recorded in self._rows.decoded(rows) if recorded.key is not None}
 
     def keys_starting(self, prefix: str) -> Iterator[str]:
         """Every key that starts with a prefix, sorted."""
@@ -400,13 +377,28 @@ class EventStore:
 
     def last_position(self, accept: Callable[[str], bool]) -> int:
         """Position of the last event whose wire name is accepted, 0 for none."""
-        before = _LAST
+        before = LAST
         while page := self._database.query(tables.SELECT_TYPES_BACKWARDS, (before, PAGE)):
             for position, wire_name in page:
                 if accept(wire_name):
                     return int(position)
             before = page[-1][0]
         return 0
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._database.path
+
+    @property
+    def rows(self) -> Rows:
+        """Reads streams by their ids."""
+        return self._rows
+
+    @property
+    def last_stream_id(self) -> int:
+        """Id of the stream that began last, 0 for none; ids are given in the order streams begin."""
+        return int(self._database.query(tables.SELECT_LAST_STREAM_ID)[0][0])
 
     def checkpoint(self, projection: str) -> int:
         """The position up to which a projection has taken events in."""
@@ -429,40 +421,6 @@ class EventStore:
             rows = self._database.query(tables.SELECT_STREAM_ID, (stream,))
             known = rows[0][0] if rows else None
         return known
-
-    def _names(self, stream_ids: set[int]) -> dict[int, str]:
-        """Names of streams, remembered while they are few."""
-        names = self._stream_names
-        missing = stream_ids - names.keys()
-        if missing:
-            if len(names) > REMEMBERED:
-                names = self._stream_names = {}
-                missing = stream_ids
-            first, last = min(missing), max(missing)
-            if last - first < 2 * len(missing):
-                names.update(self._database.query(tables.SELECT_STREAM_NAMES_BETWEEN, (first, last)))
-            else:
-                names.update(self._database.query(tables.SELECT_STREAM_NAMES, (json.dumps(list(missing)),)))
-        return names
-
-    def _decoded(self, rows: list[Any]) -> list[RecordedEvent]:
-        names = self._names({row[1] for row in rows})
-        decoders = self._codec.decoders
-        try:
-            return [
-                RecordedEvent(position, names[stream_id], version, decoders[schema][wire_name](data), at, key)
-                for position, stream_id, version, wire_name, schema, at, key, data in rows
-            ]
-        except (KeyError, ValueError, msgspec.MsgspecError):
-            # An older schema version, or something wrong: the codec upcasts the one and names the other.
-            decode = self._codec.decode
-            nameless = next((row for row in rows if row[1] not in names), None)
-            if nameless is not None:
-                raise CorruptError(f"the event at position {nameless[0]} is in a stream without a name") from None
-            return [
-                RecordedEvent(row[0], names[row[1]], row[2], decode(row[3], row[4], row[7]), row[5], row[6])
-                for row in rows
-            ]
 
     # --- projections, copies, the end --------------------------------------------------------------------------------
 

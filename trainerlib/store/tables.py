@@ -31,6 +31,8 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.sql import ClauseElement
 
+from trainerlib.store.rows import Statements
+
 SCHEMA_REVISION = "0001"
 """The alembic revision this code reads and writes."""
 
@@ -196,10 +198,13 @@ SELECT_EVENTS_BY_STREAM = _page(
     select(*_EVENT_COLUMNS)
     .where(
         tuple_(events.c.stream_id, events.c.version) > tuple_(bindparam("stream_id"), bindparam("version")),
+        events.c.stream_id <= bindparam("last"),
         events.c.position <= bindparam("until"),
     )
     .order_by(events.c.stream_id, events.c.version)
 )
+SELECT_LAST_STREAM_ID = _sql(select(func.coalesce(func.max(streams.c.id), literal_column("0"))))
+READING = Statements(SELECT_EVENTS_BY_STREAM, SELECT_STREAM_NAMES, SELECT_STREAM_NAMES_BETWEEN)
 SELECT_TYPES_BACKWARDS = _page(
     select(events.c.position, events.c.type)
     .where(events.c.position < bindparam("before"))

@@ -1,0 +1,357 @@
+"""What one conversation offers a dataset: the part of a build that needs no other conversation.
+
+Every reply is a candidate: it becomes a window over the dialogue, or an exclusion with a reason code. A pure function
+of conversation and recipe, so a build may ask for any number of conversations at once, in any process.
+
+>>> from trainerlib.conversations import Conversation, Correction, Message
+>>> prepared = Preparer(Recipe(targets="corrected")).prepare(Conversation("telegram:42", position=1, messages=(
+...     Message(2, 2, "user", "When are you open?"),
+...     Message(3, 3, "assistant", "At 10.", corrections=(Correction(4, 4, "9 to 18.", by="anna"),)),
+...     Message(5, 5, "user", "Thanks"),
+...     Message(6, 6, "assistant", "You are welcome."),
+... )))
+>>> prepared.candidates, prepared.windows, prepared.excluded
+(2, 1, ((6, 'not-corrected'),))
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import blake2b
+from itertools import accumulate
+
+import msgspec
+
+from trainerlib.conversations import Conversation, Correction, Feedback, Message
+from trainerlib.events import from_microseconds
+from trainerlib.examples import ConversationExamples, Turn, Window
+from trainerlib.recipes import Recipe
+from trainerlib.tokens import estimate_tokens
+
+_encode = msgspec.json.Encoder().encode
+
+_NO_TURN = -1
+"""In place of the index of a turn: the message is none, so nothing can be an answer to it."""
+
+
+class Prepared(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What a recipe makes of one conversation, before other conversations are considered.
+
+    Attributes:
+        conversation: its id.
+        candidates: replies in it.
+        line: `ConversationExamples` as JSON; empty when there is no example.
+        windows: examples in `line`.
+        digests: 16 bytes for each thing that must not be said twice: for each window its context with the chosen side,
+            with the rejected side, with both, as far as there are such; empty where duplicates are kept.
+        excluded: `(message id, reason)` of each candidate that makes no example.
+    """
+
+    conversation: str
+    candidates: int = 0
+    line: bytes = b""
+    windows: int = 0
+    digests: tuple[bytes, ...] = ()
+    excluded: tuple[tuple[int, str], ...] = ()
+
+
+class Preparer:
+    """Applies a recipe to conversations one at a time.
+
+    Args:
+        recipe: what to take, and how.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+
+    def prepare(self, conversation: Conversation) -> Prepared:
+        """What the recipe makes of a conversation."""
+        replies = [message for message in conversation.messages if message.role == "assistant"]
+        if not replies:
+            return Prepared(conversation.id)
+        reason = _unselected(conversation, self._recipe)
+        if reason:
+            return Prepared(
+                conversation.id, len(replies), excluded=tuple([(message.id, reason) for message in replies])
+            )
+        dialogue = _Dialogue(conversation, self._recipe)
+        excluded = [(message.id, reason) for message, reason in dialogue.dropped]
+        windows: list[Window] = []
+        digests: list[bytes] = []
+        needed = 0
+        for index, message in dialogue.candidates:
+            window = self._window(dialogue, index, message, digests)
+            if isinstance(window, str):
+                excluded.append((message.id, window))
+            else:
+                windows.append(window)
+                needed = max(needed, window.stop)
+        if not windows:
+            return Prepared(conversation.id, len(replies), excluded=tuple(excluded))
+        line = ConversationExamples(
+            conversation.id,
+            conversation.position,
+            tuple(dialogue.turns[:needed]),
+            tuple(windows),
+            tuple(dialogue.systems),
+        )
+        return Prepared(conversation.id, len(replies), _encode(line), len(windows), tuple(digests), tuple(excluded))
+
+    def _window(self, dialogue: _Dialogue, index: int, message: Message, digests: list[bytes]) -> Window | str:
+        """The example a candidate makes, its digests added, or the reason why it makes none."""
+        stop = dialogue.question(index, message)
+        if stop is None:
+            return "no-question"
+        sides = _sides(message, dialogue.sent[index], self._recipe)
+        if isinstance(sides, str):
+            return sides
+        chosen, rejected = sides
+        system = dialogue.system_before[index]
+        good, good_tokens = dialogue.reply(index, chosen)
+        bad, bad_tokens = dialogue.reply(index, rejected)
+        start = dialogue.start(stop, system, max(good_tokens, bad_tokens))
+        if start is None:
+            return "context-limit"
+        if self._recipe.duplicates == "exclude":
+            context = dialogue.hashed(start, stop, system)
+            if good:
+                digests.append(_digest(context, b"+" + good))
+            if bad:
+                digests.append(_digest(context, b"-" + bad))
+            if good and bad:
+                # Each side may have been seen with another: only the same two together are a duplicate.
+                digests.append(_digest(context, b"=" + good + bad))
+        return Window(message.id, start, stop, chosen, rejected, system)
+
+
+def _digest(context: blake2b, side: bytes) -> bytes:
+    hashed = context.copy()
+    hashed.update(side)
+    return hashed.digest()
+
+
+class _Dialogue:
+    """A conversation as its model should see it: turns in order, the instruction in force at each, what is no turn."""
+
+    __slots__ = ("_encoded", "_hashed", "_hashed_stop", "_hashed_system", "_numbers", "_recipe", "_tokens",
+                 "candidates", "dropped", "sent", "system_before", "systems", "turns")  # fmt: skip
+
+    def __init__(self, conversation: Conversation, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self.turns: list[Turn] = []
+        self.systems: list[str] = []
+        self.system_before: list[int] = []
+        self.candidates: list[tuple[int, Message]] = []
+        self.dropped: list[tuple[Message, str]] = []
+        self.sent: dict[int, str] = {}
+        self._numbers: dict[int, int] = {}
+        system = -1
+        if recipe.system not in ("as-recorded", "none"):
+            self.systems.append(recipe.system)
+            system = 0
+        before: Message | None = None
+        turns, numbers = self.turns, self._numbers
+        for message in conversation.messages:
+            role = message.role
+            if role == "system":
+                if not message.deleted:
+                    system = self._system(message.text, system)
+                continue
+            content = message.content if message.attachments else message.text
+            if message.deleted or message.delivered is None or role == "tool" or not content or content.isspace():
+                # Seldom; only a correction gives such a message a place in the dialogue.
+                reason = _no_turn(message, content)
+                if reason or role == "tool":
+                    self._leave_out(message, reason)
+                    continue
+            index = len(turns)
+            if message.timed and before is not None and before.role == role and self._continues(before, message):
+                index -= 1
+                if role == "assistant":
+                    self.sent[index] = f"{self.sent[index]}\n\n{content}"
+                    self.dropped.append((message, "merged"))
+                turns[index] = Turn(role, f"{turns[index].content}\n\n{content}")
+            else:
+                in_force = system
+                if role == "assistant":
+                    self.candidates.append((index, message))
+                    self.sent[index] = content
+                    if message.instruction:
+                        in_force = self._system(message.instruction, system)
+                    # A reply without words of its own is shown by its correction.
+                    if message.corrections and (recipe.context_replies == "corrected" or not content.strip()):
+                        content = message.corrected_text
+                turns.append(Turn(role, content))
+                self.system_before.append(in_force)
+            numbers[message.number] = index
+            before = message
+        # As `estimate_tokens` counts; sums up to each turn, so that any window's count is one subtraction.
+        self._tokens = [0, *accumulate([estimate_tokens(turn.content) for turn in self.turns])]
+        # JSON tells where each turn ends, whatever its text.
+        self._encoded = [_encode(turn) for turn in self.turns]
+        self._hashed = blake2b(digest_size=16)
+        self._hashed_system, self._hashed_stop = -1, 0
+
+    def _leave_out(self, message: Message, reason: str) -> None:
+        if message.role == "assistant":
+            self.dropped.append((message, reason))
+        elif message.role == "user":
+            self._numbers[message.number] = _NO_TURN
+
+    def _system(self, text: str, current: int) -> int:
+        """Index into `systems` of the instruction in force once `text` was given, by the recipe."""
+        if not text.strip() or self._recipe.system != "as-recorded":
+            return current
+        if text not in self.systems:
+            self.systems.append(text)
+        return self.systems.index(text)
+
+    def _continues(self, before: Message, message: Message) -> bool:
+        """The message belongs to the turn before it: same person, moments later, and nobody judged either."""
+        return (
+            before.timed
+            and message.author == before.author
+            and 0 <= message.at - before.at <= self._recipe.merge_seconds * 1_000_000
+            and self._recipe.merge_seconds > 0
+            and not (message.corrections or message.feedback or before.corrections or before.feedback)
+            and message.weight == before.weight
+            # Replies to two people are two, however quickly they came.
+            and message.in_reply_to in (None, before.in_reply_to, before.number)
+        )
+
+    def question(self, index: int, message: Message) -> int | None:
+        """Index after the turn that the reply answers: the one it names, else the one right before it."""
+        if message.in_reply_to is not None:
+            named = self._numbers.get(message.in_reply_to)
+            if named == _NO_TURN:
+                return None
+            if named is not None and named < index and self.turns[named].role == "user":
+                return named + 1
+        return index if index and self.turns[index - 1].role == "user" else None
+
+    def reply(self, index: int, text: str | None) -> tuple[bytes, int]:
+        """A side as JSON that tells where it ends, empty for none, and its tokens; ready made when it is the turn's."""
+        if text is None:
+            return b"", 0
+        if text is self.turns[index].content:
+            return self._encoded[index], self._tokens[index + 1] - self._tokens[index]
+        return _encode(Turn("assistant", text)), estimate_tokens(text)
+
+    def start(self, stop: int, system: int, reply_tokens: int) -> int | None:
+        """Index of the first turn that fits the limits; `None` when not even the question does."""
+        budget = self._recipe.context_tokens - reply_tokens
+        if system >= 0:
+            budget -= estimate_tokens(self.systems[system])
+        tokens = self._tokens
+        start = max(0, stop - self._recipe.context_turns)
+        if not start and tokens[stop] <= budget:
+            return 0
+        while start < stop and tokens[stop] - tokens[start] > budget:
+            start += 1
+        if start == stop:
+            return None
+        # A context that was cut begins with what a person said.
+        while start and self.turns[start].role == "assistant":
+            start += 1
+        return start
+
+    def hashed(self, start: int, stop: int, system: int) -> blake2b:
+        """A context's hash, to go on with its sides: the same only for contexts that say the same.
+
+        Windows of a conversation mostly begin at its first turn, so the hash of the last one is gone on with.
+        """
+        if start or system != self._hashed_system or stop < self._hashed_stop:
+            hashed = blake2b(b"" if system < 0 else _encode(self.systems[system]), digest_size=16)
+            done = start
+        else:
+            hashed, done = self._hashed, self._hashed_stop
+        hashed.update(b"".join(self._encoded[done:stop]))
+        if start == 0:
+            self._hashed, self._hashed_system, self._hashed_stop = hashed, system, stop
+        return hashed
+
+
+def _unselected(conversation: Conversation, recipe: Recipe) -> str:
+    """The reason why a recipe does not take a conversation; empty when it does."""
+    if recipe.platforms and conversation.platform not in recipe.platforms:
+        return "platform"
+    if recipe.tags and not set(recipe.tags).intersection(conversation.tags):
+        return "tag"
+    if recipe.since is not None or recipe.until is not None:
+        began = from_microseconds(min(message.at for message in conversation.messages))
+        if (recipe.since is not None and began < recipe.since) or (recipe.until is not None and began >= recipe.until):
+            return "time"
+    if recipe.authors and not any(message.author in recipe.authors for message in conversation.messages):
+        return "author"
+    if recipe.languages and conversation.language not in recipe.languages:
+        return "language"
+    return ""
+
+
+def _no_turn(message: Message, content: str) -> str:
+    """The reason why a message is no turn of the dialogue; empty when it is one."""
+    if message.deleted:
+        return "deleted"
+    if message.delivered is None:
+        return "not-delivered"
+    if not content.strip() and not message.corrections:
+        return "empty"
+    return ""
+
+
+def _sides(message: Message, content: str, recipe: Recipe) -> tuple[str | None, str | None] | str:
+    """`(chosen, rejected)` of a candidate by the recipe, or the reason why it has none."""
+    if message.weight == 0:
+        return "weight-zero"
+    if not message.corrections and not message.feedback:
+        # The usual case: nobody said anything about it.
+        if recipe.targets == "all":
+            return content, None
+        return "not-approved" if recipe.targets == "approved" else "not-corrected"
+    correction = _correction(message.corrections, recipe)
+    verdict = _verdict(message.feedback, recipe)
+    if correction is not None:
+        if recipe.targets == "approved":
+            return "corrected"
+        sent = message.content
+        return correction.text, sent if sent.strip() and sent != correction.text else None
+    if recipe.targets == "corrected":
+        return "not-corrected"
+    if not content.strip():
+        return "empty"
+    if verdict < 0:
+        return (None, content) if recipe.rated_down == "reject" else "rated-down"
+    if recipe.targets == "all" or verdict > 0:
+        return content, None
+    return "not-approved"
+
+
+def _correction(corrections: Sequence[Correction], recipe: Recipe) -> Correction | None:
+    """The correction that counts."""
+    raters = recipe.raters
+    if isinstance(raters, tuple):
+        corrections = [correction for correction in corrections if correction.by in raters]
+    if not corrections:
+        return None
+    if raters == "majority":
+        votes = Counter(correction.text for correction in corrections)
+        most = max(votes.values())
+        corrections = [correction for correction in corrections if votes[correction.text] == most]
+    return corrections[-1]
+
+
+def _verdict(feedback: Sequence[Feedback], recipe: Recipe) -> int:
+    """1 when the ratings that count approve a reply, -1 when they reject it, else 0."""
+    raters = recipe.raters
+    ratings = [
+        item.rating
+        for item in feedback
+        if item.rating is not None and not (isinstance(raters, tuple) and item.by not in raters)
+    ]
+    if raters != "majority":
+        ratings = ratings[-1:]
+    up = sum(rating >= recipe.min_rating for rating in ratings)
+    down = sum(rating < 0 for rating in ratings)
+    return (up > down) - (down > up)
