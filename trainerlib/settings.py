@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Meta, field
 
 from trainerlib.errors import SettingsError
+from trainerlib.prices import Price, parse_prices
 from trainerlib.toml_lines import line_of
 
 FILE = "workspace.toml"
@@ -71,6 +72,20 @@ class ImportSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     silence_hours: Annotated[float, Meta(gt=0, le=87_600, description="hours, above 0, at most 87600")] = 12.0
 
 
+class RedactionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the workspace's own values look like; a recipe that redacts anything replaces these as well.
+
+    Attributes:
+        names: people and companies.
+        patterns: regular expressions, by the name of their placeholder.
+    """
+
+    names: Annotated[tuple[str, ...], Meta(description='a list of names, such as ["Anna", "Flower shop"]')] = ()
+    patterns: Annotated[
+        dict[str, str], Meta(description='a table of expressions, such as { order = "ORD-[0-9]+" }')
+    ] = field(default_factory=dict)
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set for a workspace; a section of `workspace.toml` each.
 
@@ -78,15 +93,19 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         workspace: `[workspace]`.
         database: `[database]`.
         import_: `[import]`.
+        redaction: `[redaction]`.
+        prices: `[prices]`: what models cost, in place of the built-in table.
     """
 
     workspace: WorkspaceSettings = field(default_factory=WorkspaceSettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     import_: ImportSettings = field(name="import", default_factory=ImportSettings)
+    redaction: RedactionSettings = field(default_factory=RedactionSettings)
+    prices: dict[str, Price] = field(default_factory=dict)
 
 
 _SECTIONS: dict[str, type[msgspec.Struct]] = {
-    section.encode_name: section.type for section in msgspec.structs.fields(Settings)
+    section.encode_name: section.type for section in msgspec.structs.fields(Settings) if section.name != "prices"
 }
 _KINDS: dict[str, dict[str, Any]] = {
     name: get_type_hints(section, include_extras=True) for name, section in _SECTIONS.items()
@@ -106,9 +125,13 @@ def load(directory: Path, environ: Mapping[str, str]) -> Settings:
         SettingsError: the file or a variable is wrong; the message has the line and what would be right.
     """
     sections: dict[str, dict[str, Any]] = {name: {} for name in _SECTIONS}
+    prices: dict[str, Price] = {}
     text = _read(directory / FILE)
     for section, content in _parsed(text).items():
         where = f"{FILE}, line {line_of(text, section)}"
+        if section == "prices" and isinstance(content, dict):
+            prices = _priced(where, content)
+            continue
         if section in _SECTIONS and not isinstance(content, dict):
             raise SettingsError(f"{where}: {section} is a section; write [{section}], and its keys below")
         known = _KINDS.get(section, {})
@@ -122,7 +145,14 @@ def load(directory: Path, environ: Mapping[str, str]) -> Settings:
             raise _unknown(where, section, f"there is no section [{section}]", _SECTIONS)
     for section, key, name in _overrides(environ):
         sections[section][key] = _checked(name, section, key, environ[name], strict=False)
-    return msgspec.convert(sections, Settings)
+    return msgspec.structs.replace(msgspec.convert(sections, Settings), prices=prices)
+
+
+def _priced(where: str, table: Mapping[str, Any]) -> dict[str, Price]:
+    try:
+        return parse_prices(table)
+    except SettingsError as error:
+        raise SettingsError(f"{where}: {error}") from error
 
 
 def secret(name: str, directory: Path, environ: Mapping[str, str]) -> str | None:
@@ -234,6 +264,13 @@ TEMPLATE = """\
 
 [import]
 # silence_hours = 12.0      # hours of silence after which a chat's next message begins a new conversation
+
+[redaction]
+# names = []                # people and companies that a redacting recipe replaces: ["Anna", "Flower shop"]
+# patterns = {}             # your own values, by the name of their placeholder: { order = "ORD-[0-9]+" }
+
+[prices]
+# "gpt-4.1-mini" = { training = 5.0 }   # US dollars per million tokens, in place of the built-in table
 """
 """`workspace.toml` as `trainerlib init` writes it."""
 
