@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from trainerlib.blanking import blank, is_erased
 from trainerlib.conversations import fold
 from trainerlib.errors import AssistantUnknownError, VersionConflictError
 from trainerlib.events import (
@@ -27,8 +28,10 @@ from trainerlib.events import (
     RecordedEvent,
     Role,
     conversation_stream,
+    from_microseconds,
 )
 from trainerlib.importers.records import BadLine, Record, SourceChat, SourceConversation, SourceMessage
+from trainerlib.store.erasing import ErasedPeople
 from trainerlib.store.eventstore import Append, EventStore
 from trainerlib.store.scratch import ScratchCounter
 
@@ -164,6 +167,7 @@ class Recorder:
     ) -> None:
         self.counts = Counts()
         self._store = store
+        self._erased = ErasedPeople(store)
         self._source = source
         self._assistant = assistant
         self._silence = silence
@@ -347,6 +351,7 @@ class Recorder:
             return
         for attempt in range(_ATTEMPTS):
             counts = Counts()
+            self._erased = ErasedPeople(self._store)
             appends = [
                 append
                 for origin, messages in batch.values()
@@ -366,7 +371,7 @@ class Recorder:
 
     def _append(self, origin: _Origin, messages: list[SourceMessage], counts: Counts) -> Append | None:
         stream = conversation_stream(origin.conversation)
-        decision = _Decision(origin, list(self._store.read(stream)), self._source, self._role)
+        decision = _Decision(origin, list(self._store.read(stream)), self._source, self._role, self._erased)
         for message in messages:
             decision.take(message, counts)
         if origin.complete:
@@ -374,7 +379,7 @@ class Recorder:
         if not decision.events:
             return None
         counts.events += len(decision.events)
-        return Append(stream, decision.events, decision.keys, expected_version=decision.version)
+        return Append(stream, decision.told(stream), decision.keys, expected_version=decision.version)
 
     def _role(self, message: SourceMessage) -> bool:
         """Whether a timeline's message was written by the assistant."""
@@ -382,10 +387,18 @@ class Recorder:
 
 
 class _Decision:
-    """The events that bring one conversation of the log up to what the source says: pure, given what the log has."""
+    """The events that bring one conversation of the log up to what the source says: pure, given what the log has.
+
+    Whoever was erased stays erased: a file from before brings back nothing they, or others about their words, said.
+    """
 
     def __init__(
-        self, origin: _Origin, log: list[RecordedEvent], source: str, is_assistant: Callable[[SourceMessage], bool]
+        self,
+        origin: _Origin,
+        log: list[RecordedEvent],
+        source: str,
+        is_assistant: Callable[[SourceMessage], bool],
+        erased: ErasedPeople,
     ) -> None:
         state = fold(log)
         self.version = state.version
@@ -407,6 +420,10 @@ class _Decision:
             for recorded in log
             if isinstance(recorded.event, MessageEdited) and recorded.event.edited_at is not None
         }
+        self._log = log
+        self._erased = erased
+        self._blank = {recorded.version for recorded in log if is_erased(recorded.event)}
+        self._returning = {message.author: message.author for message in state.messages if erased.when(message.author)}
         self._numbers: dict[str, int] = {}
         self._prefix = origin.keys
 
@@ -421,7 +438,8 @@ class _Decision:
         else:
             number = known.number
             assistant = known.role == "assistant"
-            if known.text != message.text and not known.deleted and not self._is_older(message, number):
+            changed = known.text != message.text and not known.deleted and number not in self._blank
+            if changed and not self._is_older(message, number):
                 self._add(MessageEdited(number, message.text, message.edited_at))
                 counts.edited += 1
         self._numbers[message.id] = number
@@ -447,6 +465,8 @@ class _Decision:
             in_reply_to = self._numbers.get(target)
             if in_reply_to is None and (earlier := self._known.get(f"{self._prefix}{target}")) is not None:
                 in_reply_to = earlier.number
+        if self._erased.when(message.author):
+            self._returning[self._erased.name(message.author)] = message.author
         event = MessageRecorded(
             self._role_of(message),
             message.text,
@@ -470,7 +490,7 @@ class _Decision:
         counts.feedback += len(message.ratings)
         for correction in message.corrections:
             by = correction.by or "import"
-            if self._is_new((number, by, None, correction.text)):
+            if self._may_say(message, number, by) and self._is_new((number, by, None, correction.text)):
                 self._add(Corrected(number, correction.text, by))
         anonymous = 0
         for rating in message.ratings:
@@ -478,8 +498,25 @@ class _Decision:
             if not by:
                 anonymous += 1
                 by = "anonymous" if anonymous == 1 else f"anonymous/{anonymous}"
-            if self._is_new((number, by, rating.rating, rating.text)):
+            if self._may_say(message, number, by) and self._is_new((number, by, rating.rating, rating.text)):
                 self._add(FeedbackGiven(number, by, rating.rating, rating.text))
+
+    def _may_say(self, message: SourceMessage, number: int, by: str) -> bool:
+        """Whether a judgement may be recorded: none of a blanked reply, none that an erased person gave before."""
+        if number in self._blank:
+            return False
+        when = self._erased.when(by)
+        return not when or (message.sent_at is not None and message.sent_at > from_microseconds(when))
+
+    def told(self, stream: str) -> list[Event]:
+        """The events to record: what erased people said before they were erased, and the answers, come in blank."""
+        events = self.events
+        for name, person in self._returning.items():
+            new = [RecordedEvent(0, stream, number, event, 0) for number, event in enumerate(events, self.version + 1)]
+            blanked = blank([*self._log, *new], person, name, until=self._erased.when(person))
+            blank_now = {recorded.version: recorded.event for recorded in blanked.changed}
+            events = [blank_now.get(number, event) for number, event in enumerate(events, self.version + 1)]
+        return events
 
     def _is_new(self, judgement: tuple[int, str, int | None, str]) -> bool:
         is_new = judgement not in self._said

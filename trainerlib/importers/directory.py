@@ -1,0 +1,258 @@
+r"""A directory of good or bad examples: which files are in it, how each is read, and what it says of their replies.
+
+>>> for name in (".draft.md", "b/table.csv", "b/photo.png", "a.txt"):
+...     path = tmp / "good" / name
+...     path.parent.mkdir(parents=True, exist_ok=True)
+...     _ = path.write_text("Q: When are you open?\nA: 9 to 18.", encoding="utf-8")
+>>> for found in walk(tmp / "good"):
+...     print(found.file, found.reason if isinstance(found, SkippedFile) else found.kind)
+.draft.md hidden
+a.txt text
+b/photo.png its name does not end like that of an example
+b/table.csv csv
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from trainerlib import importers
+from trainerlib.blanking import is_erased
+from trainerlib.conversations import fold
+from trainerlib.errors import UnrecognisedFormatError
+from trainerlib.events import ConversationContinued, ConversationTagged, Event, FeedbackGiven, RecordedEvent
+from trainerlib.events import conversation_stream as stream_of
+from trainerlib.importers import documents
+from trainerlib.importers.recorder import Counts, Recorder, _Origin
+from trainerlib.importers.records import BadLine, SourceMessage
+from trainerlib.store.eventstore import Append, EventStore
+
+Rating = Literal[1, -1]
+"""What a directory says of the replies in it: good or bad."""
+
+RATER = "operator:directory"
+"""Person id of whoever keeps the directory: who its ratings are by."""
+
+TAGS: dict[int, str] = {1: "positive", -1: "negative"}
+"""The label of conversations from a directory, by its rating."""
+
+_ROWS = "rows"
+_KINDS = {
+    ".jsonl": _ROWS,
+    ".ndjson": _ROWS,
+    ".json": _ROWS,
+    ".txt": "text",
+    ".text": "text",
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".pdf": "pdf",
+}
+_WORKSPACE_FILES = ("trainer.db", "workspace.toml")
+
+
+class SkippedFile(msgspec.Struct, frozen=True):
+    """Something in a directory that was not imported.
+
+    Attributes:
+        file: its path below the directory; that of a directory ends with a slash.
+        reason: why.
+        is_bad: it was meant as an example, by its name, and could not be read as one.
+    """
+
+    file: str
+    reason: str
+    is_bad: bool = False
+
+
+class ExampleFile(msgspec.Struct, frozen=True):
+    """A file that may hold examples.
+
+    Attributes:
+        path: where it is.
+        file: its path below the directory.
+        kind: `rows`, `text`, `markdown`, `csv` or `pdf`, by its name.
+        size: bytes.
+    """
+
+    path: Path
+    file: str
+    kind: str
+    size: int
+
+
+def walk(directory: Path) -> Iterator[ExampleFile | SkippedFile]:
+    """Everything in a directory and those below it, by name.
+
+    Hidden things, links that leave the directory and workspaces are not looked into.
+
+    Args:
+        directory: where to begin.
+    """
+    home = directory.resolve()
+    waiting = _entries(home)
+    while waiting:
+        path = waiting.pop()
+        file = _shown(path.relative_to(home).as_posix())
+        try:
+            found = _look(path, file, home)
+            if found is not None:
+                yield found
+                continue
+            file += "/"
+            if is_workspace(path):
+                yield SkippedFile(file, "a workspace")
+            else:
+                waiting += _entries(path)
+        except OSError as error:
+            yield SkippedFile(file, f"cannot be read: {error.strerror or error}", is_bad=True)
+
+
+def _entries(directory: Path) -> list[Path]:
+    """What a directory holds, the last by name first."""
+    return sorted(directory.iterdir(), key=lambda path: path.name, reverse=True)
+
+
+def _look(path: Path, file: str, home: Path) -> ExampleFile | SkippedFile | None:
+    """What a path is; `None` for a directory to go on with."""
+    is_directory = path.is_dir()
+    if path.name.startswith("."):
+        return SkippedFile(f"{file}/" if is_directory else file, "hidden")
+    if path.is_symlink():
+        if not path.exists():
+            return SkippedFile(file, "a link to nothing", is_bad=True)
+        if not path.resolve().is_relative_to(home):
+            return SkippedFile(file, "a link that leaves the directory")
+        if is_directory:
+            return SkippedFile(file, "a link to a directory")
+    if is_directory:
+        return None
+    if not path.is_file():
+        return SkippedFile(file, "no regular file")
+    compressed = path.suffix.lower() == ".gz"
+    suffix = Path(path.stem).suffix if compressed else path.suffix
+    kind = _KINDS.get(suffix.lower(), _ROWS if compressed and not suffix else "")
+    if not kind or (compressed and kind == "pdf"):
+        return SkippedFile(file, "its name does not end like that of an example")
+    size = path.stat().st_size
+    if not size:
+        return SkippedFile(file, "empty")
+    if kind != _ROWS and size > documents.LIMIT:
+        return SkippedFile(file, f"larger than {documents.LIMIT // 1024 // 1024} MiB", is_bad=True)
+    return ExampleFile(path, file, kind, size)
+
+
+def is_workspace(directory: Path) -> bool:
+    """Whether a directory is a workspace, in which trainerlib keeps its own files."""
+    return any((directory / name).exists() for name in _WORKSPACE_FILES)
+
+
+def _shown(name: str) -> str:
+    """A file's name as text: bytes in it that are none become U+FFFD."""
+    return os.fsencode(name).decode(errors="replace")
+
+
+def format_of(file: ExampleFile) -> str:
+    """The format to read a file as: a name in `importers.FORMATS` or in `documents.FORMATS`.
+
+    A text that does not begin with somebody who speaks may be a chat export (WhatsApp writes `.txt`).
+
+    Raises:
+        NotFoundError: there is no such file any more.
+        UnrecognisedFormatError: rows in no format known here.
+        ImportError_: it cannot be read.
+    """
+    if file.kind == _ROWS:
+        return importers.detect(file.path)
+    if file.kind != "text" or documents.begins_dialogue(file.path):
+        return file.kind
+    try:
+        return importers.detect(file.path)
+    except UnrecognisedFormatError:
+        return file.kind
+
+
+class RatingRecorder(Recorder):
+    """Records a file, and with each conversation what its directory says of it, in one append.
+
+    Every reply that is to be learned, and that the file itself neither rates nor corrects, is rated by `RATER`; the
+    conversation is labelled. A reply that was given this rating before is left alone, also when it was taken back since;
+    the other rating is replaced: the last word counts.
+
+    Args:
+        store: the log.
+        rating: what the directory says.
+        source: sha256 of the file.
+        assistant: display name or person id of the assistant; empty when the source tells.
+        silence: seconds of silence after which a chat's next message begins a new conversation.
+        on_bad_line: called with each bad line.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        rating: Rating,
+        source: str,
+        assistant: str,
+        silence: float,
+        on_bad_line: Callable[[BadLine], None],
+    ) -> None:
+        super().__init__(store, source=source, assistant=assistant, silence=silence, on_bad_line=on_bad_line)
+        self._rating: Rating = rating
+
+    def _append(self, origin: _Origin, messages: list[SourceMessage], counts: Counts) -> Append | None:
+        tags = tuple(dict.fromkeys((*origin.tags, TAGS[self._rating])))
+        append = super()._append(origin._replace(tags=tags), messages, counts)
+        stream = stream_of(origin.conversation)
+        log = list(self._store.read(stream))
+        version = log[-1].version if log else 0
+        events = list(append.events) if append else []
+        keys = list(append.keys) if append else []
+        for number, (event, key) in enumerate(zip(events, keys, strict=True), version + 1):
+            log.append(RecordedEvent(0, stream, number, event, 0, key))
+        said = self._said(origin, messages, log, counts)
+        if not said:
+            return append
+        if append is None and self._source not in fold(log).sources:
+            said.insert(0, ConversationContinued(self._source))
+        counts.events += len(said)
+        events += said
+        keys += [None] * len(said)
+        expected = append.expected_version if append else version
+        return Append(stream, events, keys, expected_version=expected)
+
+    def _said(
+        self, origin: _Origin, messages: list[SourceMessage], log: list[RecordedEvent], counts: Counts
+    ) -> list[Event]:
+        """What the directory says and the log has not: pure, given the log with the file's own events."""
+        state = fold(log)
+        said: list[Event] = []
+        tag, other = TAGS[self._rating], TAGS[-self._rating]
+        if tag not in state.tags or other in state.tags:
+            said.append(ConversationTagged((tag,), (other,) if other in state.tags else ()))
+        given = {
+            recorded.event.message: recorded.event.rating
+            for recorded in log
+            if isinstance(recorded.event, FeedbackGiven)
+            and recorded.event.by == RATER
+            and recorded.event.rating is not None
+        }
+        blank = {recorded.version for recorded in log if is_erased(recorded.event)}
+        known = {message.key: message for message in state.messages}
+        for source in messages:
+            message = known[f"{origin.keys}{source.id}"]
+            if message.role != "assistant" or message.weight == 0 or message.deleted or message.number in blank:
+                continue
+            if source.ratings or source.corrections:
+                continue
+            counts.feedback += 1
+            if given.get(message.number) != self._rating:
+                said.append(FeedbackGiven(message.number, RATER, self._rating))
+        return said
