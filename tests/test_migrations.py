@@ -18,10 +18,13 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
+from trainerlib.erasure import erase_person
+from trainerlib.errors import ReadOnlyError
 from trainerlib.events import MessageRecorded
 from trainerlib.store import tables
 from trainerlib.store.database import migrations_directory
 from trainerlib.store.eventstore import EventStore
+from trainerlib.store.search import SearchIndex
 
 ROOT = Path(__file__).parents[1]
 
@@ -114,3 +117,70 @@ def test_alembic_ini_leaves_a_current_file_as_it_is(tmp_path, migrated):
         assert store.log_id == log_id
         assert [recorded.event.text for recorded in store.read_all()] == ["hello"]
         assert store.verify() == []
+
+
+# --- databases of earlier revisions ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def first_revision(tmp_path):
+    """A database as the first revision made and filled it: two people, a search index that has caught up."""
+    alembic(tmp_path, "sqlite:///old.db", "upgrade", "0001")
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA application_id = {tables.APPLICATION_ID}")
+        connection.execute("INSERT INTO log VALUES ('9f2c', 1772352000000000)")
+        connection.execute("INSERT INTO streams VALUES (1, 'conversation/telegram:42')")
+        for number, (author, text) in enumerate((("telegram:7", "Я Ольга"), ("telegram:8", "I am Ben")), 1):
+            data = f'{{"role":"user","text":"{text}","author":"{author}"}}'
+            row = (number, 1, number, "message.recorded", 1, 1772352000000000, f"k:{number}", data)
+            connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            connection.execute("INSERT INTO search_index(rowid, words) VALUES (?, ?)", (number, text.lower()))
+        connection.execute("INSERT INTO checkpoints VALUES ('search', 2)")
+        counts = (1, "", "", 1772352000000000, 1772352000000000, 2, 0, 0, 0, 0, 6, 6)
+        connection.execute(f"INSERT INTO conversations VALUES ({', '.join('?' * 12)})", counts)
+    return path
+
+
+def test_the_first_revision_is_upgraded_when_it_is_opened(first_revision, declared):
+    """The schema is the declared one, and every event is where and what it was."""
+    with closing(sqlite3.connect(first_revision)) as connection:
+        before = connection.execute("SELECT * FROM events").fetchall()
+    with EventStore(first_revision) as store:
+        assert store.log_id == "9f2c"
+        assert [recorded.event.text for recorded in store.read_all()] == ["Я Ольга", "I am Ben"]
+        assert store.verify() == []
+        assert store.append("conversation/telegram:42", [MessageRecorded("user", "hello")])[0].position == 3
+
+    assert schema(first_revision) == schema(declared)
+    with closing(sqlite3.connect(first_revision)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(tables.SCHEMA_REVISION,)]
+        assert connection.execute("SELECT * FROM events").fetchall()[:2] == before
+        with pytest.raises(sqlite3.IntegrityError, match="never changed"):
+            connection.execute("UPDATE events SET data = '{}'")
+
+
+def test_the_first_revision_is_not_upgraded_by_who_only_reads(first_revision):
+    """Reading changes nothing; the error says to open it for writing once."""
+    before = first_revision.read_bytes()
+    with pytest.raises(ReadOnlyError, match="needs an upgrade"):
+        EventStore(first_revision, read_only=True)
+    assert first_revision.read_bytes() == before
+
+
+def test_a_person_is_erased_from_a_log_of_the_first_revision(first_revision):
+    """What was recorded before erasing was possible is erased like anything else."""
+    with EventStore(first_revision) as store:
+        report = erase_person(store, first_revision.parent, "telegram:7")
+        assert report.messages == 1
+        assert [recorded.event.text for recorded in store.read("conversation/telegram:42")] == ["", "I am Ben"]
+        assert store.verify() == SearchIndex(store).verify() == []
+    assert "Ольга".encode() not in first_revision.read_bytes()
+
+
+def test_developers_can_upgrade_the_first_revision(tmp_path, first_revision, declared):
+    """`alembic upgrade head` does what opening does."""
+    shutil.rmtree(tmp_path / "migrations")
+    alembic(tmp_path, f"sqlite:///{first_revision}", "upgrade", "head")
+    assert schema(first_revision) == schema(declared)

@@ -111,6 +111,7 @@ class MessageRecorded(Event, frozen=True):
         attachments: voice, documents, pictures.
         model: the model that wrote it, for an assistant message that came from elsewhere.
         weight: the training weight its source gave it; 0 means "not to be learned".
+        erased: its words were blanked with those of a person who was erased.
     """
 
     wire_name: ClassVar[str] = "message.recorded"
@@ -124,6 +125,7 @@ class MessageRecorded(Event, frozen=True):
     attachments: tuple[Attachment, ...] = ()
     model: str = ""
     weight: int | None = None
+    erased: bool = False
 
 
 class MessageEdited(Event, frozen=True):
@@ -175,6 +177,7 @@ class ReplyGenerated(Event, frozen=True):
         usage: token counts by name.
         latency: seconds from request to last token.
         cost: US dollars.
+        erased: its words were blanked with those of a person who was erased.
     """
 
     wire_name: ClassVar[str] = "reply.generated"
@@ -188,6 +191,7 @@ class ReplyGenerated(Event, frozen=True):
     usage: dict[str, int] = msgspec.field(default_factory=dict)
     latency: float | None = None
     cost: float | None = None
+    erased: bool = False
 
 
 class ReplyDelivered(Event, frozen=True):
@@ -280,6 +284,9 @@ class DatasetBuilt(Event, frozen=True):
         excluded: candidates left out, by reason.
         splits: examples in each split.
         sha256: hex digest of each file, by file name.
+        disagreements: replies about which those who judged them did not agree.
+        redacted: values replaced by placeholders, by kind.
+        bases: conversations the examples come from, by the ground on which they may be used.
     """
 
     wire_name: ClassVar[str] = "dataset.built"
@@ -293,6 +300,138 @@ class DatasetBuilt(Event, frozen=True):
     excluded: dict[str, int]
     splits: dict[str, int]
     sha256: dict[str, str]
+    disagreements: int = 0
+    redacted: dict[str, int] = msgspec.field(default_factory=dict)
+    bases: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class DatasetSelected(Event, frozen=True):
+    """A version of a dataset was chosen for the next training; the stream tells which dataset.
+
+    Attributes:
+        dataset_version: which version.
+        side: `positive` for examples to learn, `negative` for those to avoid.
+    """
+
+    wire_name: ClassVar[str] = "dataset.selected"
+
+    dataset_version: int
+    side: Literal["positive", "negative"] = "positive"
+
+
+class DatasetTagged(Event, frozen=True):
+    """Labels were put on, or taken off, a version of a dataset."""
+
+    wire_name: ClassVar[str] = "dataset.tagged"
+
+    dataset_version: int
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+class DatasetNoted(Event, frozen=True):
+    """Somebody wrote something about a version of a dataset; an empty text takes the note back."""
+
+    wire_name: ClassVar[str] = "dataset.noted"
+
+    dataset_version: int
+    text: str
+
+
+class DatasetArchived(Event, frozen=True):
+    """A version of a dataset was written to an archive.
+
+    Attributes:
+        dataset_version: which version.
+        file: the archive's name, without its directory.
+        sha256: hex digest of its bytes.
+    """
+
+    wire_name: ClassVar[str] = "dataset.archived"
+
+    dataset_version: int
+    file: str
+    sha256: str
+
+
+# --- person stream ---------------------------------------------------------------------------------------------------
+
+
+class ConsentGiven(Event, frozen=True):
+    """A person allows training on what they write; the stream tells who, and the event when.
+
+    Attributes:
+        wording: version of the wording they agreed to, `2026-11`.
+        text: the wording itself, when it is not kept elsewhere.
+        by: who recorded it, when not the person.
+    """
+
+    wire_name: ClassVar[str] = "consent.given"
+
+    wording: str = ""
+    text: str = ""
+    by: str = ""
+
+
+class ConsentWithdrawn(Event, frozen=True):
+    """A person no longer allows training on what they write, whatever was said before or by others.
+
+    Attributes:
+        by: who recorded it, when not the person.
+        note: why, in their words.
+    """
+
+    wire_name: ClassVar[str] = "consent.withdrawn"
+
+    by: str = ""
+    note: str = ""
+
+
+class PersonErased(Event, frozen=True):
+    """What a person said was blanked in place, in this log and what is derived from it.
+
+    Attributes:
+        person: the name that stands in their place.
+        messages: messages blanked, the replies they were given included.
+        corrections: corrections blanked.
+        feedback: ratings blanked.
+        conversations: conversations they spoke in.
+        datasets: datasets that held them, `support v3`.
+        by: who asked for it, when not the person.
+        note: why; it must not name them.
+    """
+
+    wire_name: ClassVar[str] = "person.erased"
+
+    person: str
+    messages: int = 0
+    corrections: int = 0
+    feedback: int = 0
+    conversations: int = 0
+    datasets: tuple[str, ...] = ()
+    by: str = ""
+    note: str = ""
+
+
+# --- policy stream ---------------------------------------------------------------------------------------------------
+
+
+class PolicyGranted(Event, frozen=True):
+    """A platform permits training on what is written there; the stream tells which, `note` on what grounds."""
+
+    wire_name: ClassVar[str] = "policy.granted"
+
+    note: str
+    by: str = ""
+
+
+class PolicyRevoked(Event, frozen=True):
+    """A platform's permission to train no longer holds."""
+
+    wire_name: ClassVar[str] = "policy.revoked"
+
+    note: str = ""
+    by: str = ""
 
 
 # --- import stream ---------------------------------------------------------------------------------------------------
@@ -346,6 +485,15 @@ EVENTS: tuple[type[Event], ...] = (
     FeedbackGiven,
     FeedbackWithdrawn,
     DatasetBuilt,
+    DatasetSelected,
+    DatasetTagged,
+    DatasetNoted,
+    DatasetArchived,
+    ConsentGiven,
+    ConsentWithdrawn,
+    PersonErased,
+    PolicyGranted,
+    PolicyRevoked,
     Imported,
 )
 

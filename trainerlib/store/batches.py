@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count, repeat
 
 import msgspec
 
+from trainerlib.blanking import is_erased
+from trainerlib.consent import ERASED
 from trainerlib.errors import KeyConflictError, VersionConflictError
 from trainerlib.events import Codec, Event, RecordedEvent
 from trainerlib.store import projections, tables
+from trainerlib.store.rows import PEOPLE
 
 REMEMBERED = 50_000
 """Most stream names kept in memory for each direction."""
@@ -31,18 +34,23 @@ class Memory:
     """What a writer remembers from one transaction to the next: true as long as nobody else has written.
 
     Attributes:
-        stream_ids: ids of streams; these never change.
+        stream_ids: ids of streams; these never change, but for a person's, which is looked up in each transaction.
         position: the log's last position.
     """
 
     def __init__(self) -> None:
         self.stream_ids: dict[str, int] = {}
         self.position = 0
+        self._people: set[str] = set()
         self._heads: dict[str, int] = {}
         self._data_version: int | None = None
 
     def refreshed_heads(self, connection: sqlite3.Connection) -> dict[str, int]:
         """Versions of streams, forgotten and the position read again when another connection has written."""
+        for name in self._people:
+            self.stream_ids.pop(name, None)
+            self._heads.pop(name, None)
+        self._people.clear()
         data_version = connection.execute("PRAGMA data_version").fetchone()[0]
         if data_version != self._data_version:
             self._heads.clear()
@@ -51,6 +59,11 @@ class Memory:
         elif len(self._heads) > REMEMBERED:
             self._heads.clear()
         return self._heads
+
+    def learn(self, stream_ids: dict[str, int]) -> None:
+        """Remember ids of streams."""
+        self.stream_ids.update(stream_ids)
+        self._people.update([name for name in stream_ids if name.startswith(PEOPLE)])
 
     def forget(self) -> None:
         """Start anew: what was learnt in an undone transaction never came true."""
@@ -81,6 +94,7 @@ class Batch:
         self._heads = memory.refreshed_heads(connection)
         self._now = now
         self._codec = codec
+        self._encode = codec.encode_all
         self.placed: list[projections.Placed] = []
 
     def record(self, appends: list[Encoded], keys: list[str]) -> list[RecordedEvent]:
@@ -127,7 +141,8 @@ class Batch:
             if key is None:
                 indexes.append(index)
             elif (first := known.get(key)) is not None:
-                if first.stream != append.stream or first.event != event:
+                same = first.stream == append.stream and first.event == event
+                if not same and not self._was_erased(first, append.stream):
                     raise KeyConflictError(key, position=first.position)
             elif (earlier := waiting.get(key)) is not None:
                 if earlier != (append.stream, event):
@@ -136,6 +151,32 @@ class Batch:
                 waiting[key] = (append.stream, event)
                 indexes.append(index)
         return indexes
+
+    def rewrite(self, changed: Iterable[RecordedEvent]) -> None:
+        """Have events say something else in their places; only an erasure may."""
+        changed = list(changed)
+        data = self._encode([recorded.event for recorded in changed])
+        self._connection.executemany(
+            tables.REWRITE_EVENT,
+            [(one.event.schema_version, line, one.position) for one, line in zip(changed, data, strict=True)],
+        )
+
+    def append(self, stream: str, event: Event) -> RecordedEvent:
+        """Insert one event without a key."""
+        [recorded] = self.record([Encoded(stream, [event], self._encode([event]), None, None)], [])
+        return recorded
+
+    def _was_erased(self, first: RecordedEvent, stream: str) -> bool:
+        """An event was blanked since it was recorded, so what its key brings again is what was erased."""
+        if first.stream != stream:
+            return first.stream.startswith(PEOPLE + ERASED)
+        if is_erased(first.event):
+            return True
+        message = getattr(first.event, "message", None)
+        if message is None:
+            return False
+        row = self._connection.execute(tables.SELECT_STREAM_PAGE, (self._stream_ids[stream], message - 1, 1)).fetchone()
+        return row is not None and row[2] == message and is_erased(self._codec.decode(row[3], row[4], row[7]))
 
     def _write(self, plan: _Plan, known: dict[str, RecordedEvent]) -> list[RecordedEvent]:
         """Check the versions, then insert."""
@@ -205,7 +246,7 @@ class Batch:
             last = self._connection.execute(tables.SELECT_LAST_STREAM_ID).fetchone()[0]
             numbers = dict(zip(missing, count(last + 1), strict=False))
             self._connection.executemany(tables.INSERT_STREAM, [(number, name) for name, number in numbers.items()])
-            ids.update(numbers)
+            self._memory.learn(numbers)
         lines = iter(data)
         # A generator: the driver takes the rows one by one and none of them is kept.
         self._connection.executemany(
@@ -227,7 +268,7 @@ class Batch:
         if len(self._stream_ids) > REMEMBERED:
             self._stream_ids.clear()
             missing = {append.stream for append in appends}
-        self._stream_ids.update(self._connection.execute(tables.SELECT_STREAM_IDS, (json.dumps(list(missing)),)))
+        self._memory.learn(dict(self._connection.execute(tables.SELECT_STREAM_IDS, (json.dumps(list(missing)),))))
 
     def _find_heads(self, streams: set[str]) -> None:
         """Learn the versions of many streams at once; `_head` asks for one."""

@@ -29,6 +29,9 @@ from trainerlib.store import tables
 
 Synchronous = Literal["FULL", "NORMAL", "OFF"]
 
+_READERS = 5_000
+"""Milliseconds that emptying the write-ahead log waits for readers."""
+
 _FAILURES: dict[int, tuple[type[StoreError], str]] = {
     sqlite3.SQLITE_FULL: (DiskFullError, "the disk is full; nothing was recorded"),
     sqlite3.SQLITE_READONLY: (ReadOnlyError, "the database cannot be written"),
@@ -251,6 +254,26 @@ class Database:
         finally:
             connection.execute("PRAGMA wal_autocheckpoint = 1000")
             connection.execute("PRAGMA cache_size = -2000")
+
+    def rewrite_file(self) -> bool:
+        """Write the file anew without what was once deleted from it, and empty the write-ahead log.
+
+        Returns:
+            False when somebody who reads holds the old pages back.
+        """
+        with self.lock:
+            connection = _driver(self._writer)
+            try:
+                connection.execute("VACUUM")
+                [patience] = connection.execute("PRAGMA busy_timeout").fetchone()
+                # While it waits for readers nobody can write.
+                connection.execute(f"PRAGMA busy_timeout = {min(patience, _READERS)}")
+                try:
+                    return not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                finally:
+                    connection.execute(f"PRAGMA busy_timeout = {patience}")
+            except sqlite3.Error as error:
+                raise translated(error, self.path) from error
 
     def backup(self, target: Path) -> None:
         """Copy the database, as of one moment, into a new file."""

@@ -20,10 +20,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Self
@@ -40,7 +42,7 @@ from trainerlib.events import CODEC, Codec, Event, RecordedEvent
 from trainerlib.store import projections, tables
 from trainerlib.store.batches import Batch, Encoded, Memory, NotAllNewError
 from trainerlib.store.database import Database, Synchronous
-from trainerlib.store.rows import LAST, PAGE, Rows
+from trainerlib.store.rows import LAST, PAGE, PEOPLE, Rows
 
 _GROUP = 512
 """Most waiting appends one commit takes."""
@@ -269,6 +271,27 @@ class EventStore:
             self._memory.forget()
             raise
 
+    @contextmanager
+    def rewriting(self, name: str) -> Iterator[tuple[sqlite3.Connection, Batch]]:
+        """A write transaction for `trainerlib.store.erasing`: only in it may events change what they say.
+
+        Args:
+            name: what stands in the place of the person who is erased.
+        """
+        if self._closed:
+            raise StoreError("the store is closed")
+        with self._database.transaction() as connection:
+            [(before,)] = connection.execute("PRAGMA secure_delete")
+            connection.execute("PRAGMA secure_delete = ON")
+            try:
+                batch = Batch(connection, self._memory, time.time_ns() // 1000, self._codec)
+                connection.execute(tables.OPEN_ERASING, (name,))
+                yield connection, batch
+                connection.execute(tables.CLOSE_ERASING)
+            finally:
+                self._memory.forget()
+                connection.execute(f"PRAGMA secure_delete = {before}")
+
     def _start_writer(self) -> None:
         with self._database.lock:
             if self._writer is None:
@@ -416,7 +439,7 @@ class EventStore:
         return self._database
 
     def _stream_id(self, stream: str) -> int | None:
-        known = self._memory.stream_ids.get(stream)
+        known = None if stream.startswith(PEOPLE) else self._memory.stream_ids.get(stream)
         if known is None:
             rows = self._database.query(tables.SELECT_STREAM_ID, (stream,))
             known = rows[0][0] if rows else None
@@ -463,7 +486,9 @@ class EventStore:
         uneven = self._database.query(
             "SELECT stream_id, count(*), max(version) FROM events GROUP BY stream_id HAVING count(*) <> max(version)"
         )
-        return problems + [f"stream {row[0]}: {row[1]} events but version {row[2]}" for row in uneven]
+        problems += [f"stream {row[0]}: {row[1]} events but version {row[2]}" for row in uneven]
+        unlocked = self._database.query("SELECT count(*) FROM erasing")[0][0]
+        return problems + (["erasing: a row was left behind, so events can be changed"] if unlocked else [])
 
     def _stale_projection(self) -> list[str]:
         with self._database.snapshot() as connection:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import groupby
 
 import msgspec
 from sqlalchemy import MetaData
@@ -134,6 +135,13 @@ def apply(connection: sqlite3.Connection, placed: Iterable[Placed], *, sql: str 
                 row.take_back(undone)
     if rows:
         connection.executemany(sql, [row.row(stream_id) for stream_id, row in rows.items()])
+
+
+def derive_one(connection: sqlite3.Connection, stream_id: int, events: Sequence[RecordedEvent]) -> None:
+    """Derive one conversation's row again from all its events, in the caller's transaction."""
+    connection.execute("DELETE FROM conversations WHERE stream_id = ?", (stream_id,))
+    recorded_together = groupby(events, key=lambda recorded: recorded.recorded_us)
+    apply(connection, [(stream_id, list(together)) for _, together in recorded_together])
 
 
 def derive(connection: sqlite3.Connection, pages: Iterable[list[Placed]], *, temporary: bool = False) -> None:

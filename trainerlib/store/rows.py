@@ -24,6 +24,9 @@ PAGE = 2_000
 LAST = 2**63 - 1
 """The highest position, version or stream id there can be."""
 
+PEOPLE = "person/"
+"""Beginning of the streams whose names change when a person is erased; nobody may remember these."""
+
 _REMEMBERED = 50_000
 """Most stream names kept in memory."""
 
@@ -59,6 +62,7 @@ class Rows:
         self._statements = statements
         self._codec = codec
         self._names: dict[int, str] = {}
+        self._people: set[int] = set()
 
     def by_stream(self, *, after: int = 0, last: int = LAST, until: int = LAST) -> Iterator[list[RecordedEvent]]:
         """Every stream's events as one list, streams in the order they began.
@@ -115,18 +119,20 @@ class Rows:
             ]
 
     def _names_of(self, stream_ids: set[int]) -> dict[int, str]:
-        """Names of streams, remembered while they are few."""
+        """Names of streams, remembered while they are few and cannot change."""
         names = self._names
-        missing = stream_ids - names.keys()
+        missing = (stream_ids - names.keys()) | (stream_ids & self._people)
         if missing:
             if len(names) > _REMEMBERED:
                 names = self._names = {}
                 missing = stream_ids
             first, last = min(missing), max(missing)
             if last - first < 2 * len(missing):
-                names.update(self._query(self._statements.names_between, (first, last)))
+                found = dict(self._query(self._statements.names_between, (first, last)))
             else:
-                names.update(self._query(self._statements.names, (json.dumps(list(missing)),)))
+                found = dict(self._query(self._statements.names, (json.dumps(list(missing)),)))
+            names.update(found)
+            self._people.update([stream_id for stream_id, name in found.items() if name.startswith(PEOPLE)])
         return names
 
 

@@ -92,7 +92,7 @@ class SearchIndex:
         if self._store.checkpoint(NAME) == self._store.position:
             return
         with self._store.database.transaction() as connection:
-            done = self._checkpoint(connection)
+            done = _checkpoint(connection)
             for page in self._store.pages(after=done):
                 self._take(connection, page)
                 done = page[-1].position
@@ -119,10 +119,6 @@ class SearchIndex:
         bad = wrong + max(extra, 0)
         return [f"search index: {bad} messages are not as the log says; run `trainerlib rebuild`"] if bad else []
 
-    def _checkpoint(self, connection: sqlite3.Connection) -> int:
-        row = connection.execute(tables.SELECT_CHECKPOINT, (NAME,)).fetchone()
-        return int(row[0]) if row else 0
-
     def _take(self, connection: sqlite3.Connection, page: list[RecordedEvent]) -> None:
         """Index the new messages of a page and once more each older one that it changes."""
         changed: dict[str, set[int]] = {}
@@ -141,14 +137,36 @@ class SearchIndex:
                         changed.setdefault(recorded.stream, set()).add(given.event.message)
         connection.executemany("INSERT INTO search_index(rowid, words) VALUES (?, ?)", rows)
         for message in self._changed(changed):
-            connection.execute("DELETE FROM search_index WHERE rowid = ?", (message.id,))
-            if not message.deleted:
-                connection.execute(
-                    "INSERT INTO search_index(rowid, words) VALUES (?, ?)", (message.id, _words(message))
-                )
+            _put(connection, message)
 
     def _changed(self, changed: dict[str, set[int]]) -> Iterator[Message]:
         """The messages as they stand now: a later event of the same message finds them up to date already."""
         for stream, numbers in changed.items():
             messages: Iterable[Message] = fold(self._store.read(stream)).messages
             yield from (message for message in messages if message.number in numbers)
+
+
+def replace(connection: sqlite3.Connection, messages: Iterable[Message]) -> None:
+    """Index messages as they stand now, in the caller's transaction; those not indexed yet wait for their turn."""
+    done = _checkpoint(connection)
+    for message in messages:
+        if message.id <= done:
+            _put(connection, message)
+
+
+def forget_deleted(connection: sqlite3.Connection) -> None:
+    """Make the index anew from its rows: until then it keeps words of rows that are gone."""
+    connection.execute("INSERT INTO search_index(search_index) VALUES ('rebuild')")
+
+
+def _checkpoint(connection: sqlite3.Connection) -> int:
+    """The position up to which the index has taken events in, as a transaction sees it."""
+    row = connection.execute(tables.SELECT_CHECKPOINT, (NAME,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _put(connection: sqlite3.Connection, message: Message) -> None:
+    """Index a message in place of what it said before."""
+    connection.execute("DELETE FROM search_index WHERE rowid = ?", (message.id,))
+    if not message.deleted:
+        connection.execute("INSERT INTO search_index(rowid, words) VALUES (?, ?)", (message.id, _words(message)))

@@ -19,6 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
     bindparam,
     cast,
+    delete,
     event,
     func,
     insert,
@@ -26,6 +27,7 @@ from sqlalchemy import (
     select,
     text,
     tuple_,
+    update,
 )
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -33,7 +35,7 @@ from sqlalchemy.sql import ClauseElement
 
 from trainerlib.store.rows import Statements
 
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 """The alembic revision this code reads and writes."""
 
 APPLICATION_ID = 0x54524E31
@@ -77,6 +79,13 @@ checkpoints = Table(
     Column("position", Integer, nullable=False),
 )
 
+erasing = Table(
+    "erasing",
+    metadata,
+    Column("person", Text, primary_key=True),
+)
+"""Holds a row while a transaction erases a person, and only inside that transaction: what opens the trigger below."""
+
 
 def conversations_table(name: str, into: MetaData, *, temporary: bool = False) -> Table:
     """The conversations projection under a name, so that a rebuild can grow beside the live one."""
@@ -105,6 +114,9 @@ TRIGGERS = (
     """CREATE TRIGGER events_no_delete BEFORE DELETE ON events
        BEGIN SELECT RAISE(ABORT, 'events are never deleted'); END""",
     """CREATE TRIGGER events_no_update BEFORE UPDATE ON events
+       WHEN NOT EXISTS (SELECT 1 FROM erasing) OR NEW.position <> OLD.position OR NEW.stream_id <> OLD.stream_id
+         OR NEW.version <> OLD.version OR NEW.type <> OLD.type OR NEW.recorded_at <> OLD.recorded_at
+         OR NEW.key IS NOT OLD.key
        BEGIN SELECT RAISE(ABORT, 'events are never changed'); END""",
 )
 SEARCH_TABLE = "CREATE VIRTUAL TABLE search_index USING fts5(words, tokenize = 'unicode61 remove_diacritics 0')"
@@ -217,6 +229,14 @@ SAVE_CHECKPOINT = _sql(
     .values(_parameters("projection", "position"))
     .on_conflict_do_update(index_elements=["projection"], set_={"position": upsert(checkpoints).excluded.position})
 )
+OPEN_ERASING = _sql(insert(erasing).values(_parameters("person")))
+CLOSE_ERASING = _sql(delete(erasing))
+REWRITE_EVENT = _sql(
+    update(events)
+    .values(schema_version=bindparam("schema_version"), data=cast(bindparam("data", type_=LargeBinary), Text))
+    .where(events.c.position == bindparam("at"))
+)
+RENAME_STREAM = _sql(update(streams).values(name=bindparam("new")).where(streams.c.id == bindparam("stream_id")))
 SELECT_LOG_ID = _sql(select(log.c.id))
 INSERT_LOG = _sql(insert(log).values(_parameters("id", "created_at")))
 
