@@ -31,8 +31,8 @@ SHOP = ConversationExamples(
 
 EXPECTED = {
     "openai-chat": r"""
-{"messages":[{"role":"user","content":"Do you sell \"peonies\"?"},{"role":"assistant","content":"Only in May."}]}
-{"messages":[{"role":"system","content":"Отвечай кратко."},{"role":"user","content":"Do you sell \"peonies\"?"},{"role":"assistant","content":"Yes 🌷","weight":0},{"role":"user","content":"А доставка?\nСколько стоит?"},{"role":"assistant","content":"300 ₽, до 18:00."}]}
+{"messages":[{"role":"user","content":"Do you sell \"peonies\"?"},{"role":"assistant","content":"Only in May.","weight":1}]}
+{"messages":[{"role":"system","content":"Отвечай кратко."},{"role":"user","content":"Do you sell \"peonies\"?"},{"role":"assistant","content":"Yes 🌷","weight":0},{"role":"user","content":"А доставка?\nСколько стоит?"},{"role":"assistant","content":"300 ₽, до 18:00.","weight":1}]}
 """,
     "openai-preference": r"""
 {"input":{"messages":[{"role":"system","content":"Отвечай кратко."},{"role":"user","content":"Do you sell \"peonies\"?"},{"role":"assistant","content":"Yes 🌷"},{"role":"user","content":"А доставка?\nСколько стоит?"}],"tools":[],"parallel_tool_calls":true},"preferred_output":[{"role":"assistant","content":"300 ₽, до 18:00."}],"non_preferred_output":[{"role":"assistant","content":"Не знаю<LS>"}]}
@@ -51,11 +51,11 @@ EXPECTED = {
 {"prompt":[{"role":"user","content":"А доставка?\nСколько стоит?"}],"completion":[{"role":"assistant","content":"No."}],"label":false}
 """,
     "sharegpt": r"""
-{"conversations":[{"from":"human","value":"Do you sell \"peonies\"?"},{"from":"gpt","value":"Only in May."}]}
-{"conversations":[{"from":"system","value":"Отвечай кратко."},{"from":"human","value":"Do you sell \"peonies\"?"},{"from":"gpt","value":"Yes 🌷","weight":0},{"from":"human","value":"А доставка?\nСколько стоит?"},{"from":"gpt","value":"300 ₽, до 18:00."}]}
+{"conversations":[{"from":"human","value":"Do you sell \"peonies\"?"},{"from":"gpt","value":"Only in May.","weight":1}]}
+{"conversations":[{"from":"system","value":"Отвечай кратко."},{"from":"human","value":"Do you sell \"peonies\"?"},{"from":"gpt","value":"Yes 🌷","weight":0},{"from":"human","value":"А доставка?\nСколько стоит?"},{"from":"gpt","value":"300 ₽, до 18:00.","weight":1}]}
 """,
     "alpaca": r"""
-{"instruction":"Do you sell \"peonies\"?","input":"","output":"Only in May."}
+{"instruction":"Do you sell \"peonies\"?","input":"","output":"Only in May.","system":"","history":[]}
 {"instruction":"А доставка?\nСколько стоит?","input":"","output":"300 ₽, до 18:00.","system":"Отвечай кратко.","history":[["Do you sell \"peonies\"?","Yes 🌷"]]}
 """,
 }
@@ -125,6 +125,7 @@ def test_alpaca_joins_turns_of_one_side():
         "instruction": "a\n\nb",
         "input": "",
         "output": "reply",
+        "system": "",
         "history": [["Hi\n\nЕсть розы?", "Да\n\nRed ones"]],
     }
 
@@ -182,8 +183,8 @@ def messages(context: tuple[Turn, ...], **of_assistant: int) -> list[dict[str, A
     ]
 
 
-def reply(text: str | None) -> list[dict[str, Any]]:
-    return [{"role": "assistant", "content": text}]
+def reply(text: str | None, **more: int) -> list[dict[str, Any]]:
+    return [{"role": "assistant", "content": text} | more]
 
 
 def whole_rows(example: Example, name: str) -> list[dict[str, Any]]:
@@ -196,7 +197,7 @@ def whole_rows(example: Example, name: str) -> list[dict[str, Any]]:
     if good is None or (bad is None and name in ("openai-preference", "trl-preference")):
         return []
     if name == "openai-chat":
-        return [{"messages": messages(example.context, weight=0) + reply(good)}]
+        return [{"messages": messages(example.context, weight=0) + reply(good, weight=1)}]
     if name == "openai-preference":
         request = {"messages": prompt, "tools": [], "parallel_tool_calls": True}
         return [{"input": request, "preferred_output": reply(good), "non_preferred_output": reply(bad)}]
@@ -212,7 +213,7 @@ def whole_rows(example: Example, name: str) -> list[dict[str, Any]]:
         elif turn.role != "assistant" or any(one["from"] == "human" for one in turns):
             weight = {"weight": 0} if turn.role == "assistant" else {}
             turns.append({"from": names[turn.role], "value": turn.content} | weight)
-    return [{"conversations": [*turns, {"from": "gpt", "value": good}]}]
+    return [{"conversations": [*turns, {"from": "gpt", "value": good, "weight": 1}]}]
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "alpaca"])
@@ -232,9 +233,9 @@ def test_alpaca_loses_no_text(line):
     for example, row in zip(examples, rows(line, "alpaca"), strict=True):
         fields = json.loads(row)
         assert msgspec.json.encode(fields) + b"\n" == row
-        said = [*(text for pair in fields.get("history", []) for text in pair), fields["instruction"]]
+        said = [*(text for pair in fields["history"] for text in pair), fields["instruction"]]
         system = [turn.content for turn in example.context if turn.role == "system"]
-        assert fields.get("system") == (system[0] if system else None)
+        assert fields["system"] == (system[0] if system else "")
         turns = [turn.content for turn in example.context if turn.role != "system"]
         assert "\n\n".join(filter(None, said)) == "\n\n".join(turns)
         assert fields["output"] == example.chosen

@@ -10,8 +10,8 @@ the end. The same example gives the same bytes, always.
 ...     examples=(Window(message=3, start=0, stop=1, chosen="9 to 18.", rejected="At 10."),
 ...               Window(message=5, start=0, stop=3, chosen="Да.")))
 >>> print(b"".join(rows(line, "openai-chat")).decode(), end="")
-{"messages":[{"role":"user","content":"When are you open?"},{"role":"assistant","content":"9 to 18."}]}
-{"messages":[{"role":"user","content":"When are you open?"},{"role":"assistant","content":"At 10.","weight":0},{"role":"user","content":"И в воскресенье?"},{"role":"assistant","content":"Да."}]}
+{"messages":[{"role":"user","content":"When are you open?"},{"role":"assistant","content":"9 to 18.","weight":1}]}
+{"messages":[{"role":"user","content":"When are you open?"},{"role":"assistant","content":"At 10.","weight":0},{"role":"user","content":"И в воскресенье?"},{"role":"assistant","content":"Да.","weight":1}]}
 >>> [expressible(window, "trl-preference") for window in line.examples]
 [1, 0]
 """
@@ -110,19 +110,18 @@ def _sharegpt(context: list[bytes], chosen: bytes, _: bytes) -> list[bytes]:
         del sides[:2]
     turns = [b'{"from":"system","value":"%b"}' % system] if system else []
     turns += [_SHAREGPT[side] % text for side, text in sides]
-    turns.append(b'{"from":"gpt","value":%b}' % chosen)
+    turns.append(b'{"from":"gpt","value":%b,"weight":1}' % chosen)
     return [b'{"conversations":[%b]}\n' % b",".join(turns)]
 
 
 def _alpaca(context: list[bytes], chosen: bytes, _: bytes) -> list[bytes]:
     instruction, sides = _in_turn(context)
-    system = b',"system":"%b"' % instruction if instruction else b""
     if len(sides) % 2 == 0:  # the reply follows another reply
         sides.append((b"u", b""))
     *past, question = (b'"%b"' % text for _, text in sides)
     pairs = [b"[%b,%b]" % pair for pair in zip(past[::2], past[1::2], strict=True)]
-    history = b',"history":[%b]' % b",".join(pairs) if pairs else b""
-    return [b'{"instruction":%b,"input":"","output":%b%b%b}\n' % (question, chosen, system, history)]
+    row = b'{"instruction":%b,"input":"","output":%b,"system":"%b","history":[%b]}\n'
+    return [row % (question, chosen, instruction, b",".join(pairs))]
 
 
 _MESSAGE: dict[Role, tuple[bytes, bytes]] = {
@@ -143,6 +142,8 @@ _LETTERS: dict[Role, tuple[bytes, bytes]] = {
 }
 # Replies of the context were said, not checked: OpenAI learns from every assistant turn whose weight is not 0.
 _WEIGHTED: dict[Role, tuple[bytes, bytes]] = _MESSAGE | {"assistant": (_MESSAGE["assistant"][0], b',"weight":0}')}
+# Loaders take their columns from the first rows of a file: a key that some rows have, all have.
+_LEARNED = (_MESSAGE["assistant"][0], b',"weight":1}')
 _REPLY = _MESSAGE["assistant"]
 
 FORMATS: dict[str, Format] = {
@@ -150,10 +151,10 @@ FORMATS: dict[str, Format] = {
     for form in (
         Format(
             "openai-chat",
-            "supervised fine-tuning at OpenAI and compatible services; TRL and most others read it too",
+            "supervised fine-tuning at OpenAI and compatible services; TRL reads it, but learns earlier replies too",
             "chosen",
             _WEIGHTED,
-            _REPLY,
+            _LEARNED,
             _openai_chat,
         ),
         Format(
