@@ -1,6 +1,6 @@
 """Peak memory, its workers' included, measured where nothing else ran before.
 
-`python child.py read|build WORKSPACE` prints bytes.
+`python child.py read|build|filters WORKSPACE` prints bytes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import resource
 import sys
 import threading
 from pathlib import Path
+
+from workload import EVERY_FILTER
 
 import trainerlib
 
@@ -66,9 +68,13 @@ def build(workspace: trainerlib.Workspace) -> None:
     dataset.export(workspace.path / "memory.jsonl", format="openai-chat")
 
 
+def filters(workspace: trainerlib.Workspace) -> None:
+    workspace.datasets.build("memory", EVERY_FILTER)
+
+
 if __name__ == "__main__":
     workers = Workers()
     workers.start()
     with trainerlib.open(sys.argv[2], create=False) as opened:
-        {"read": read, "build": build}[sys.argv[1]](opened)
+        {"read": read, "build": build, "filters": filters}[sys.argv[1]](opened)
     print(peak() + workers.peak())

@@ -232,7 +232,9 @@ class Bench:
                 with workspace.store.database.bulk():
                     workspace.store.append_batch(batch)
                 seconds += time.perf_counter() - began
-            return workspace.store.position / seconds
+            recorded = workspace.store.position
+            workspace.store.append_batch(workload.consents())
+            return recorded / seconds
 
     def _fill_peer(self, place: Path, *, together: bool) -> float:
         """Save as many conversations, up to 100,000 events, with `eventsourcing`; events a second of the saves alone."""
@@ -529,22 +531,45 @@ class Bench:
     # --- datasets ----------------------------------------------------------------------------------------------------
 
     def build(self) -> Iterator[Row]:
+        built, exported = [], []
+
+        def ours_side(workspace: trainerlib.Workspace) -> float:
+            began = time.perf_counter()
+            dataset = workspace.datasets.build(f"round-{next(self._numbers)}")
+            middle = time.perf_counter()
+            dataset.export(workspace.path / "chat.jsonl", format="openai-chat")
+            end = time.perf_counter()
+            if dataset.examples < dataset.candidates * 0.95:
+                raise SystemExit("the data repeats itself: most of it was left out")
+            built.append(middle - began)
+            exported.append(end - middle)
+            return dataset.position / (end - began)
+
+        messages = self._events // workload.EVENTS * workload.MESSAGES
+        yield self._beside_fetching("build", f"build and export {messages:,} messages", ours_side, limit=0.2)
+        yield Row("build", "- of that, the build", median(built), " s")
+        yield Row("build", "- of that, the export", median(exported), " s")
+        yield self._memory("build", 200)
+
+    def filters(self) -> Iterator[Row]:
+        def ours_side(workspace: trainerlib.Workspace) -> float:
+            began = time.perf_counter()
+            dataset = workspace.datasets.build(f"round-{next(self._numbers)}", workload.EVERY_FILTER)
+            if dataset.examples < dataset.candidates * 0.9:
+                raise SystemExit(f"most of it was left out: {dataset}")
+            return dataset.position / (time.perf_counter() - began)
+
+        messages = self._events // workload.EVENTS * workload.MESSAGES
+        yield self._beside_fetching("filters", f"build {messages:,} messages, every filter on", ours_side, limit=0.15)
+        yield self._memory("filters", 300)
+
+    def _beside_fetching(
+        self, measure: str, what: str, ours: Callable[[trainerlib.Workspace], float], *, limit: float
+    ) -> Row:
+        """Events a second of a build, beside fetching the rows it reads."""
         place = self._full_log()
         with trainerlib.open(place) as workspace:
             raw = workload.raw_connection(place / DATABASE, "FULL")
-            built, exported = [], []
-
-            def ours_side() -> float:
-                began = time.perf_counter()
-                dataset = workspace.datasets.build(f"round-{next(self._numbers)}")
-                middle = time.perf_counter()
-                dataset.export(place / "chat.jsonl", format="openai-chat")
-                end = time.perf_counter()
-                if dataset.examples < dataset.candidates * 0.95:
-                    raise SystemExit("the data repeats itself: most of it was left out")
-                built.append(middle - began)
-                exported.append(end - middle)
-                return dataset.position / (end - began)
 
             def raw_side() -> float:
                 began = time.perf_counter()
@@ -556,13 +581,9 @@ class Bench:
                 return events / (time.perf_counter() - began)
 
             raw_side()
-            ours, theirs = in_turns(3, ours_side, raw_side)
+            built, fetched = in_turns(3, lambda: ours(workspace), raw_side)
             raw.close()
-        messages = self._events // workload.EVENTS * workload.MESSAGES
-        yield compared("build", f"build and export {messages:,} messages", ours, theirs, limit=0.2)
-        yield Row("build", "- of that, the build", median(built), " s")
-        yield Row("build", "- of that, the export", median(exported), " s")
-        yield self._memory("build", 200)
+        return compared(measure, what, built, fetched, limit=limit)
 
     # --- a reply -----------------------------------------------------------------------------------------------------
 
@@ -611,6 +632,7 @@ MEASURES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "writers": Bench.writers,
     "read": Bench.read,
     "build": Bench.build,
+    "filters": Bench.filters,
     "reply": Bench.reply,
     "start": Bench.start,
 }

@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from trainerlib.events import CODEC, ConversationStarted, Event, MessageRecorded, Role
+from trainerlib.events import CODEC, ConsentGiven, ConversationStarted, Event, MessageRecorded, Role
+from trainerlib.quality import Quality
+from trainerlib.recipes import Recipe
 from trainerlib.store.eventstore import Append, EventStore
 
 MESSAGES = 15
@@ -27,6 +29,13 @@ EVENTS = MESSAGES + 1
 
 CHUNK = 20_000 // EVENTS
 """Conversations a transaction: 20,000 events."""
+
+EVERY_FILTER = Recipe(
+    redact=("all",),
+    near_duplicates=0.85,
+    quality=Quality(min_chars=1, max_chars=20_000, max_repetition=0.9, refusals="exclude", same_language=True),
+)
+"""Everything a recipe can look at, at limits that ordinary talk meets."""
 
 _ENGLISH = """order delivery flowers tomorrow morning please address courier card payment refund roses tulips shop open until
 evening Saturday weekend could you tell me whether the bouquet will arrive before noon thank we have only white ones left
@@ -108,6 +117,11 @@ def appends(first: int, count: int) -> list[Append]:
         )
         for number in range(first, first + count)
     ]
+
+
+def consents() -> list[Append]:
+    """Everybody who speaks consents: without, nothing of theirs would be in a dataset."""
+    return [Append(f"person/telegram:{person}", [ConsentGiven("2026-11")]) for person in range(1_000)]
 
 
 def chunks(events: int) -> Iterator[tuple[int, int]]:

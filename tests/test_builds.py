@@ -26,6 +26,7 @@ from trainerlib.checks import check
 from trainerlib.errors import DatasetError, LogMismatchError, NotFoundError
 from trainerlib.formats import FORMATS
 from trainerlib.tokens import estimate_tokens
+from trainerlib.versions import Change
 
 HALVES = Split(train=0.5, validation=0.25, test=0.25, seed=7)
 
@@ -34,6 +35,7 @@ ODD = ["🌷", '"без" выходных', "a\nb", "line\u2028separator", "\tta
 
 def talk(ws, name, *texts, system=""):
     """A conversation told from its question on; the replies, so that they can be judged."""
+    ws.person("telegram:7").give_consent(wording="2026-11")
     chat = ws.conversation(name)
     if system:
         chat.record("system", system)
@@ -86,6 +88,7 @@ def tell(ws):
                 ws.give_feedback(reply.id, rating=1, by="ben")
             elif judgement == 2:
                 ws.give_feedback(reply.id, rating=-1, by="ben")
+    ws.person("telegram:8").give_consent(wording="2026-11")
     group = ws.conversation("telegram:-100")
     group.record("assistant", "Добро пожаловать!")
     peonies = group.record("user", "Есть пионы?", author="telegram:7")
@@ -529,11 +532,13 @@ def test_a_diff_names_what_was_added_removed_and_changed(ws):
     [new] = talk(ws, "telegram:4", "Do you deliver?", "Yes.")
     after = ws.datasets.build("support")
     diff = before.diff(after)
-    assert diff.added == (("telegram:4", new.id),)
-    assert diff.removed == (("telegram:3", gone.id),)
-    assert diff.changed == (("telegram:2", edited.id),)
+    assert diff.added == (Change("telegram:4", new.id, "new"),)
+    assert diff.removed == (Change("telegram:3", gone.id, "excluded: deleted"),)
+    assert diff.changed == (Change("telegram:2", edited.id, "chosen, rejected"),)
     back = after.diff(before)
-    assert (back.added, back.removed, back.changed) == (diff.removed, diff.added, diff.changed)
+    assert back.removed == (Change("telegram:4", new.id, "new"),)
+    assert back.added == (Change("telegram:3", gone.id, "excluded: deleted"),)
+    assert back.changed == diff.changed
     assert not any([after.diff(after).added, after.diff(after).removed, after.diff(after).changed])
     assert kept.id in [example.message for example in after.read()]
 

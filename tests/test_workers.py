@@ -14,6 +14,7 @@ from histories import row, write
 
 import trainerlib
 from trainerlib import Recipe
+from trainerlib.consent import Permissions
 from trainerlib.errors import StoreError, UnknownEventError
 from trainerlib.store.tables import READING
 from trainerlib.workers import Workers, prepare
@@ -46,7 +47,9 @@ def ws(recorded):
 
 def several(ws, number, recipe=Recipe()):  # noqa: B008 - a frozen value
     store = ws.store
-    return Workers(store.path, READING, recipe, until=store.position, last=store.last_stream_id, workers=number)
+    return Workers(
+        store.path, READING, recipe, Permissions(), until=store.position, last=store.last_stream_id, workers=number
+    )
 
 
 def children(pid="self"):
@@ -61,7 +64,9 @@ def prepared(batches):
 
 @pytest.mark.parametrize("number", [1, 2, 3, 7])
 def test_workers_prepare_what_one_process_does_in_the_same_order(ws, number):
-    alone = prepared(prepare(ws.store.rows, Recipe(), until=ws.store.position, last=ws.store.last_stream_id))
+    alone = prepared(
+        prepare(ws.store.rows, Recipe(), Permissions(), until=ws.store.position, last=ws.store.last_stream_id)
+    )
     with several(ws, number) as workers:
         assert prepared(workers.batches()) == alone
     assert len(alone) == TALKS

@@ -46,12 +46,13 @@ def test_the_example_of_the_issue_runs_as_it_stands(tmp_path, monkeypatch):
     answer = chat.record("assistant", "В 10.", in_reply_to=question.id, model="gpt-x")
     ws.correct(answer.id, "С 9 до 18, без выходных.", by="telegram:1")
     ws.give_feedback(answer.id, rating=-1, text="wrong hours", by="telegram:7")
+    ws.person("telegram:7").give_consent(wording="2026-11")
     dataset = ws.datasets.build("support", Recipe(split=trainerlib.Split(train=1.0)))
     dataset.export("train.jsonl", format="openai-chat", split="train")
     ws.close()
     assert (tmp_path / "train.jsonl").read_text(encoding="utf-8") == (
         '{"messages":[{"role":"user","content":"когда вы открыты?"},'
-        '{"role":"assistant","content":"С 9 до 18, без выходных."}]}\n'
+        '{"role":"assistant","content":"С 9 до 18, без выходных.","weight":1}]}\n'
     )
     assert {path.name for path in (tmp_path / "workspace").iterdir()} >= {
         "trainer.db",

@@ -6,6 +6,7 @@
 >>> question = chat.record("user", "When are you open?", author="telegram:7")
 >>> answer = chat.record("assistant", "At 10.", in_reply_to=question)
 >>> correction = ws.correct(answer.id, "9 to 18, every day.", by="telegram:1")
+>>> ws.person("telegram:7").give_consent(wording="2026-11")
 >>> ws.datasets.build("support", trainerlib.Recipe(targets="corrected")).examples
 1
 >>> ws.close()
@@ -17,7 +18,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainerlib.builds import Dataset, DatasetDiff, Datasets, ExportReport
     from trainerlib.chats import Chat
     from trainerlib.checks import check
     from trainerlib.conversations import Conversation, Correction, Feedback, Message
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trainerlib.imports import ImportReport
     from trainerlib.recipes import Recipe, Split
     from trainerlib.store.eventstore import EventStore
+    from trainerlib.versions import Dataset, DatasetDiff, Datasets, ExportReport
     from trainerlib.workspace import Stats, Workspace, load_recipe
     from trainerlib.workspace import open_workspace as open  # noqa: A004 - trainerlib.open reads as intended
 
@@ -37,12 +38,12 @@ _WHERE = {
     "Chat": "trainerlib.chats",
     "Conversation": "trainerlib.conversations",
     "Correction": "trainerlib.conversations",
-    "Dataset": "trainerlib.builds",
-    "DatasetDiff": "trainerlib.builds",
-    "Datasets": "trainerlib.builds",
+    "Dataset": "trainerlib.versions",
+    "DatasetDiff": "trainerlib.versions",
+    "Datasets": "trainerlib.versions",
     "EventStore": "trainerlib.store.eventstore",
     "Example": "trainerlib.examples",
-    "ExportReport": "trainerlib.builds",
+    "ExportReport": "trainerlib.versions",
     "Feedback": "trainerlib.conversations",
     "ImportReport": "trainerlib.imports",
     "Message": "trainerlib.conversations",

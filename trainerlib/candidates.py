@@ -4,7 +4,8 @@ Every reply is a candidate: it becomes a window over the dialogue, or an exclusi
 of conversation and recipe, so a build may ask for any number of conversations at once, in any process.
 
 >>> from trainerlib.conversations import Conversation, Correction, Message
->>> prepared = Preparer(Recipe(targets="corrected")).prepare(Conversation("telegram:42", position=1, messages=(
+>>> preparer = Preparer(Recipe(targets="corrected"), Permissions())
+>>> prepared = preparer.prepare(Conversation("telegram:42", position=1, messages=(
 ...     Message(2, 2, "user", "When are you open?"),
 ...     Message(3, 3, "assistant", "At 10.", corrections=(Correction(4, 4, "9 to 18.", by="anna"),)),
 ...     Message(5, 5, "user", "Thanks"),
@@ -16,6 +17,7 @@ of conversation and recipe, so a build may ask for any number of conversations a
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -23,13 +25,19 @@ from itertools import accumulate
 
 import msgspec
 
+from trainerlib.consent import Permissions
 from trainerlib.conversations import Conversation, Correction, Feedback, Message
 from trainerlib.events import from_microseconds
 from trainerlib.examples import ConversationExamples, Turn, Window
+from trainerlib.near_duplicates import fingerprint_of, word_hashes
+from trainerlib.quality import filters
 from trainerlib.recipes import Recipe
+from trainerlib.redaction import Redaction, Redactor
 from trainerlib.tokens import estimate_tokens
 
 _encode = msgspec.json.Encoder().encode
+
+_NOTHING: array[int] = array("Q")
 
 _NO_TURN = -1
 """In place of the index of a turn: the message is none, so nothing can be an answer to it."""
@@ -46,6 +54,11 @@ class Prepared(msgspec.Struct, frozen=True, gc=False, array_like=True):
         digests: 16 bytes for each thing that must not be said twice: for each window its context with the chosen side,
             with the rejected side, with both, as far as there are such; empty where duplicates are kept.
         excluded: `(message id, reason)` of each candidate that makes no example.
+        basis: on what ground the conversation may be used.
+        disagreements: replies about which those who judged them do not agree.
+        redacted: values replaced by placeholders, by kind.
+        fingerprint: of `likeness`, where near-duplicates are looked for.
+        said: of `likeness`, likewise.
     """
 
     conversation: str
@@ -54,6 +67,11 @@ class Prepared(msgspec.Struct, frozen=True, gc=False, array_like=True):
     windows: int = 0
     digests: tuple[bytes, ...] = ()
     excluded: tuple[tuple[int, str], ...] = ()
+    basis: str = ""
+    disagreements: int = 0
+    redacted: dict[str, int] = {}
+    fingerprint: bytes = b""
+    said: tuple[bytes, ...] = ()
 
 
 class Preparer:
@@ -61,22 +79,27 @@ class Preparer:
 
     Args:
         recipe: what to take, and how.
+        permissions: whose words may be used.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, permissions: Permissions) -> None:
         self._recipe = recipe
+        self._permissions = permissions
+        self._filters = filters(recipe.quality)
+        redacts = recipe.redact or recipe.patterns or recipe.names
+        self._redactor = Redactor(recipe.redact, patterns=recipe.patterns, names=recipe.names) if redacts else None
 
     def prepare(self, conversation: Conversation) -> Prepared:
         """What the recipe makes of a conversation."""
         replies = [message for message in conversation.messages if message.role == "assistant"]
         if not replies:
             return Prepared(conversation.id)
-        reason = _unselected(conversation, self._recipe)
+        reason = _unselected(conversation, self._recipe) or self._permissions.refusal(conversation, self._recipe.bases)
         if reason:
             return Prepared(
                 conversation.id, len(replies), excluded=tuple([(message.id, reason) for message in replies])
             )
-        dialogue = _Dialogue(conversation, self._recipe)
+        dialogue = self._dialogue(conversation)
         excluded = [(message.id, reason) for message, reason in dialogue.dropped]
         windows: list[Window] = []
         digests: list[bytes] = []
@@ -88,8 +111,9 @@ class Preparer:
             else:
                 windows.append(window)
                 needed = max(needed, window.stop)
+        disagreements = sum([_disagree(message) for message in replies])
         if not windows:
-            return Prepared(conversation.id, len(replies), excluded=tuple(excluded))
+            return Prepared(conversation.id, len(replies), excluded=tuple(excluded), disagreements=disagreements)
         line = ConversationExamples(
             conversation.id,
             conversation.position,
@@ -97,14 +121,41 @@ class Preparer:
             tuple(windows),
             tuple(dialogue.systems),
         )
-        return Prepared(conversation.id, len(replies), _encode(line), len(windows), tuple(digests), tuple(excluded))
+        fingerprint, said = likeness(line) if self._recipe.near_duplicates > 0 else (_NOTHING, ())
+        return Prepared(
+            conversation.id,
+            len(replies),
+            _encode(line),
+            len(windows),
+            tuple(digests),
+            tuple(excluded),
+            self._permissions.ground(conversation, self._recipe.bases),
+            disagreements,
+            dialogue.redact.counts if dialogue.redact is not None else {},
+            fingerprint.tobytes(),
+            said,
+        )
+
+    def turns(self, conversation: Conversation) -> list[list[Message]]:
+        """The messages that each turn of the conversation's dialogue is made of."""
+        dialogue = self._dialogue(conversation)
+        turns: list[list[Message]] = [[] for _ in dialogue.turns]
+        for message in conversation.messages:
+            index = dialogue.numbers.get(message.number, _NO_TURN)
+            if index != _NO_TURN:
+                turns[index].append(message)
+        return turns
+
+    def _dialogue(self, conversation: Conversation) -> _Dialogue:
+        redaction = self._redactor.conversation() if self._redactor is not None else None
+        return _Dialogue(conversation, self._recipe, redaction)
 
     def _window(self, dialogue: _Dialogue, index: int, message: Message, digests: list[bytes]) -> Window | str:
         """The example a candidate makes, its digests added, or the reason why it makes none."""
         stop = dialogue.question(index, message)
         if stop is None:
             return "no-question"
-        sides = _sides(message, dialogue.sent[index], self._recipe)
+        sides = _sides(message, dialogue.sent[index], self._recipe, dialogue.redact)
         if isinstance(sides, str):
             return sides
         chosen, rejected = sides
@@ -114,16 +165,62 @@ class Preparer:
         start = dialogue.start(stop, system, max(good_tokens, bad_tokens))
         if start is None:
             return "context-limit"
+        if chosen is not None and self._filters:
+            context = dialogue.turns[start:stop]
+            for reason, keeps in self._filters:
+                if not keeps(context, chosen):
+                    return reason
         if self._recipe.duplicates == "exclude":
-            context = dialogue.hashed(start, stop, system)
+            hashed = dialogue.hashed(start, stop, system)
             if good:
-                digests.append(_digest(context, b"+" + good))
+                digests.append(_digest(hashed, b"+" + good))
             if bad:
-                digests.append(_digest(context, b"-" + bad))
+                digests.append(_digest(hashed, b"-" + bad))
             if good and bad:
                 # Each side may have been seen with another: only the same two together are a duplicate.
-                digests.append(_digest(context, b"=" + good + bad))
+                digests.append(_digest(hashed, b"=" + good + bad))
         return Window(message.id, start, stop, chosen, rejected, system)
+
+
+def likeness(line: ConversationExamples) -> tuple[array[int], tuple[bytes, ...]]:
+    """What near-duplicates of a conversation are found by: `(fingerprint, said)`.
+
+    The fingerprint is that of all its examples say: its turns, then the sides that are no turn of it. `said` has 16
+    bytes for each example, the same for examples that differ in case, punctuation and spaces alone.
+    """
+    turns = [word_hashes(turn.content) for turn in line.turns]
+    hashes = dict(zip([turn.content for turn in line.turns], turns, strict=True))
+    document = turns.copy()
+    said: list[bytes] = []
+    # Windows mostly begin at the first turn, so the hash of the last context is gone on with.
+    context, done = blake2b(digest_size=16), 0
+    for window in line.examples:
+        for side in (window.chosen, window.rejected):
+            if side is not None and side not in hashes:
+                hashes[side] = word_hashes(side)
+                document.append(hashes[side])
+        if window.start or window.stop < done:
+            hashed = blake2b(_joined(turns[window.start : window.stop]), digest_size=16)
+        else:
+            context.update(_joined(turns[done : window.stop]))
+            done = window.stop
+            hashed = context.copy()
+        hashed.update(hashes[window.chosen if window.chosen is not None else window.rejected or ""])
+        said.append(hashed.digest())
+    return fingerprint_of(b"".join(document)), tuple(said)
+
+
+def _joined(turns: Sequence[bytes]) -> bytes:
+    """Turns with their ends marked: their hashes are 16 bytes a word."""
+    return b"".join([turn + b"\n" for turn in turns])
+
+
+def _disagree(message: Message) -> bool:
+    """Whether people who judged a reply do not agree: one rates it up and one down, or they correct it differently."""
+    if len(message.feedback) + len(message.corrections) < 2:
+        return False
+    ratings = [item.rating for item in message.feedback if item.rating]
+    return bool(ratings and min(ratings) < 0 < max(ratings)) or len({item.text for item in message.corrections}) > 1
 
 
 def _digest(context: blake2b, side: bytes) -> bytes:
@@ -135,24 +232,25 @@ def _digest(context: blake2b, side: bytes) -> bytes:
 class _Dialogue:
     """A conversation as its model should see it: turns in order, the instruction in force at each, what is no turn."""
 
-    __slots__ = ("_encoded", "_hashed", "_hashed_stop", "_hashed_system", "_numbers", "_recipe", "_tokens",
-                 "candidates", "dropped", "sent", "system_before", "systems", "turns")  # fmt: skip
+    __slots__ = ("_encoded", "_hashed", "_hashed_stop", "_hashed_system", "_recipe", "_tokens",
+                 "candidates", "dropped", "numbers", "redact", "sent", "system_before", "systems", "turns")  # fmt: skip
 
-    def __init__(self, conversation: Conversation, recipe: Recipe) -> None:
+    def __init__(self, conversation: Conversation, recipe: Recipe, redact: Redaction | None) -> None:
         self._recipe = recipe
+        self.redact = redact
         self.turns: list[Turn] = []
         self.systems: list[str] = []
         self.system_before: list[int] = []
         self.candidates: list[tuple[int, Message]] = []
         self.dropped: list[tuple[Message, str]] = []
         self.sent: dict[int, str] = {}
-        self._numbers: dict[int, int] = {}
+        self.numbers: dict[int, int] = {}
         system = -1
         if recipe.system not in ("as-recorded", "none"):
             self.systems.append(recipe.system)
             system = 0
         before: Message | None = None
-        turns, numbers = self.turns, self._numbers
+        turns, numbers = self.turns, self.numbers
         for message in conversation.messages:
             role = message.role
             if role == "system":
@@ -166,6 +264,8 @@ class _Dialogue:
                 if reason or role == "tool":
                     self._leave_out(message, reason)
                     continue
+            if redact is not None:
+                content = redact(content)
             index = len(turns)
             if message.timed and before is not None and before.role == role and self._continues(before, message):
                 index -= 1
@@ -182,11 +282,15 @@ class _Dialogue:
                         in_force = self._system(message.instruction, system)
                     # A reply without words of its own is shown by its correction.
                     if message.corrections and (recipe.context_replies == "corrected" or not content.strip()):
-                        content = message.corrected_text
+                        content = message.corrected_text if redact is None else redact(message.corrected_text)
                 turns.append(Turn(role, content))
                 self.system_before.append(in_force)
             numbers[message.number] = index
             before = message
+        self._measure()
+
+    def _measure(self) -> None:
+        """What windows over the turns are measured and compared by."""
         # As `estimate_tokens` counts; sums up to each turn, so that any window's count is one subtraction.
         self._tokens = [0, *accumulate([estimate_tokens(turn.content) for turn in self.turns])]
         # JSON tells where each turn ends, whatever its text.
@@ -198,12 +302,14 @@ class _Dialogue:
         if message.role == "assistant":
             self.dropped.append((message, reason))
         elif message.role == "user":
-            self._numbers[message.number] = _NO_TURN
+            self.numbers[message.number] = _NO_TURN
 
     def _system(self, text: str, current: int) -> int:
         """Index into `systems` of the instruction in force once `text` was given, by the recipe."""
         if not text.strip() or self._recipe.system != "as-recorded":
             return current
+        if self.redact is not None:
+            text = self.redact(text)
         if text not in self.systems:
             self.systems.append(text)
         return self.systems.index(text)
@@ -224,7 +330,7 @@ class _Dialogue:
     def question(self, index: int, message: Message) -> int | None:
         """Index after the turn that the reply answers: the one it names, else the one right before it."""
         if message.in_reply_to is not None:
-            named = self._numbers.get(message.in_reply_to)
+            named = self.numbers.get(message.in_reply_to)
             if named == _NO_TURN:
                 return None
             if named is not None and named < index and self.turns[named].role == "user":
@@ -301,10 +407,14 @@ def _no_turn(message: Message, content: str) -> str:
     return ""
 
 
-def _sides(message: Message, content: str, recipe: Recipe) -> tuple[str | None, str | None] | str:
-    """`(chosen, rejected)` of a candidate by the recipe, or the reason why it has none."""
+def _sides(
+    message: Message, content: str, recipe: Recipe, redact: Redaction | None
+) -> tuple[str | None, str | None] | str:
+    """`(chosen, rejected)` of a candidate, sent as `content`, by the recipe, or the reason why it has none."""
     if message.weight == 0:
         return "weight-zero"
+    if message.lost and not message.corrections:
+        return "erased"
     if not message.corrections and not message.feedback:
         # The usual case: nobody said anything about it.
         if recipe.targets == "all":
@@ -315,8 +425,8 @@ def _sides(message: Message, content: str, recipe: Recipe) -> tuple[str | None, 
     if correction is not None:
         if recipe.targets == "approved":
             return "corrected"
-        sent = message.content
-        return correction.text, sent if sent.strip() and sent != correction.text else None
+        text = correction.text if redact is None else redact(correction.text)
+        return text, content if content.strip() and content != text else None
     if recipe.targets == "corrected":
         return "not-corrected"
     if not content.strip():

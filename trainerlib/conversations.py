@@ -111,6 +111,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         delivered: ids of its messages on the platform; `None` while a generated reply is pending.
         corrections: standing corrections, oldest first, at most one a person.
         feedback: standing ratings, oldest first, at most one a person.
+        lost: standing corrections whose words were erased with whoever said them.
     """
 
     id: int
@@ -132,6 +133,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     delivered: tuple[str, ...] | None = ()
     corrections: tuple[Correction, ...] = ()
     feedback: tuple[Feedback, ...] = ()
+    lost: tuple[Correction, ...] = ()
 
     @property
     def sent_at(self) -> datetime:
@@ -319,19 +321,25 @@ def _transcribed(state: _State, _: RecordedEvent, event: TranscriptRecorded) -> 
         state.change(event.message, attachments=tuple(attachments))
 
 
+_CORRECTIONS = ("corrections", "lost")
+
+
 def _corrected(state: _State, recorded: RecordedEvent, event: Corrected) -> None:
     message = state.messages.get(event.message)
     if message is not None:
-        others = tuple(item for item in message.corrections if item.by != event.by)
+        others = {kind: tuple(item for item in getattr(message, kind) if item.by != event.by) for kind in _CORRECTIONS}
         new = Correction(recorded.position, recorded.version, event.text, event.by, event.note)
-        state.change(event.message, corrections=(*others, new))
+        # One that says nothing was erased: it is no answer, but still tells that the reply was not right.
+        others["corrections" if event.text else "lost"] += (new,)
+        state.change(event.message, **others)
 
 
 def _correction_withdrawn(state: _State, _: RecordedEvent, event: CorrectionWithdrawn) -> None:
-    message = state.owner("corrections", event.correction)
-    if message is not None:
-        left = tuple(item for item in message.corrections if item.version != event.correction)
-        state.change(message.number, corrections=left)
+    for kind in _CORRECTIONS:
+        message = state.owner(kind, event.correction)
+        if message is not None:
+            left = tuple(item for item in getattr(message, kind) if item.version != event.correction)
+            state.change(message.number, **{kind: left})
 
 
 def _feedback_given(state: _State, recorded: RecordedEvent, event: FeedbackGiven) -> None:

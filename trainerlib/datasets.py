@@ -23,17 +23,18 @@ chosen_repeats=False, rejected_repeats=False),)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from hashlib import sha256
 
 import msgspec
 
 from trainerlib.candidates import Prepared, Preparer
+from trainerlib.consent import Permissions
 from trainerlib.conversations import Conversation
 from trainerlib.examples import ConversationExamples, Window
+from trainerlib.leakage import SplitKeeper, shortened
+from trainerlib.quality import EXCLUSIONS as QUALITY_EXCLUSIONS
 from trainerlib.recipes import Recipe, Split
 
-_encode = msgspec.json.Encoder().encode
 _decode_line = msgspec.json.Decoder(ConversationExamples).decode
 _replace = msgspec.structs.replace
 
@@ -47,15 +48,21 @@ EXCLUSIONS: dict[str, str] = {
     "not-delivered": "generated but never delivered",
     "merged": "part of the reply before it: same author, moments later",
     "empty": "empty or media only",
+    "platform-policy": "the platform forbids training on it, and no permission is recorded",
+    "consent-withdrawn": "somebody who speaks in the conversation took their consent back",
+    "no-consent": "not everybody who speaks in the conversation consents, and no basis was stated at import",
     "weight-zero": "its source says it must not be learned",
     "no-question": "no message of a person comes right before it, or the one it answers is gone",
+    "erased": "was corrected, and what it should have been was erased with whoever said it",
     "corrected": "was corrected, and the recipe wants replies as they were",
     "not-corrected": "nobody corrected it",
     "not-approved": "nobody approved it",
     "rated-down": "rated down and not corrected",
     "context-limit": "over the context limit even with the question alone",
     "duplicate": "exact duplicate of an earlier example",
-}
+    "near-both": "the conversation is a near-duplicate of conversations in more than one split",
+    "said-elsewhere": "but for case and punctuation it says what an example of another split says",
+} | QUALITY_EXCLUSIONS
 """Every reason a candidate can be left out for, and what it means."""
 
 
@@ -120,17 +127,28 @@ class Pipeline:
         examples: examples made so far.
         excluded: candidates left out so far, by reason.
         splits: examples so far in each split.
+        bases: conversations with examples so far, by the ground on which they may be used.
+        redacted: values replaced by placeholders so far, by kind.
+        disagreements: replies so far about which those who judged them do not agree.
+
+    Args:
+        recipe: what to take, and how.
+        permissions: whose words may be used; by default only those of conversations that name nobody.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, permissions: Permissions | None = None) -> None:
         self.candidates = 0
         self.examples = 0
         self.excluded: Counter[str] = Counter()
-        self._prepare = Preparer(recipe).prepare
+        self.bases: Counter[str] = Counter()
+        self.redacted: Counter[str] = Counter()
+        self.disagreements = 0
+        self._prepare = Preparer(recipe, permissions or Permissions()).prepare
         self._seed = recipe.split.seed
         self._shares = recipe.split.shares()
         self.splits: dict[str, int] = {name: 0 for name, _ in self._shares}
         self._seen: set[bytes] = set()
+        self._apart = SplitKeeper(recipe.near_duplicates) if recipe.near_duplicates > 0 else None
 
     def take(self, conversation: Conversation) -> Taken:
         """What the recipe makes of a conversation. Call once for each, in the order they began."""
@@ -140,64 +158,62 @@ class Pipeline:
         """Give what was prepared its place in the dataset. Call once for each conversation, in the order they began."""
         name = prepared.conversation
         excluded = [Exclusion(name, message, reason) for message, reason in prepared.excluded]
-        line, windows = prepared.line, prepared.windows
-        digests = set(prepared.digests)
-        if len(digests) == len(prepared.digests) and self._seen.isdisjoint(digests):
-            # The usual case: it says nothing that was said before.
+        split = _deal(name, self._seed, self._shares)
+        line, windows, digests = prepared.line, prepared.windows, set(prepared.digests)
+        refused: list[tuple[int, str]] = []
+        if len(digests) < len(prepared.digests) or not self._seen.isdisjoint(digests):
+            line, refused = self._without_repeats(prepared)
+        if self._apart is not None and line:
+            placed = self._apart.place(line, prepared if line is prepared.line else None, split)
+            split, line = placed.split, placed.line
+            if placed.refused:
+                refused += placed.refused
+                # What is left out is repeated by nobody.
+                digests = _digests(prepared, {message for message, _ in placed.refused})
+        if line:
             self._seen |= digests
-        else:
-            line, windows, repeating = self._without_repeats(prepared)
-            excluded += [Exclusion(name, message, "duplicate") for message in repeating]
+            self.bases[prepared.basis] += 1
+            self.redacted.update(prepared.redacted)
+        windows -= len(refused)
+        excluded += [Exclusion(name, message, reason) for message, reason in refused]
         for exclusion in excluded:
             self.excluded[exclusion.reason] += 1
-        split = _deal(name, self._seed, self._shares)
         self.candidates += prepared.candidates
+        self.disagreements += prepared.disagreements
         self.examples += windows
         self.splits[split] += windows
         return Taken(split, line, tuple(excluded))
 
-    def _without_repeats(self, prepared: Prepared) -> tuple[bytes, int, list[int]]:
-        """`(line, windows, message ids)`: the line without duplicates, and what was taken out of it."""
+    def _without_repeats(self, prepared: Prepared) -> tuple[bytes, list[tuple[int, str]]]:
+        """The line without duplicates, and `(message id, reason)` of what was taken out of it."""
         line = _decode_line(prepared.line)
         digests = iter(prepared.digests)
+        seen: set[bytes] = set()
         windows: list[Window] = []
-        repeating: list[int] = []
+        repeating: list[tuple[int, str]] = []
+
+        def repeats(digest: bytes) -> bool:
+            if digest in self._seen or digest in seen:
+                return True
+            seen.add(digest)
+            return False
+
         for window in line.examples:
             good, bad = window.chosen is not None, window.rejected is not None
-            good_repeats = good and self._repeats(next(digests))
-            bad_repeats = bad and self._repeats(next(digests))
-            if self._repeats(next(digests)) if good and bad else good_repeats or bad_repeats:
-                repeating.append(window.message)
+            good_repeats = good and repeats(next(digests))
+            bad_repeats = bad and repeats(next(digests))
+            if repeats(next(digests)) if good and bad else good_repeats or bad_repeats:
+                repeating.append((window.message, "duplicate"))
             else:
                 windows.append(_replace(window, chosen_repeats=good_repeats, rejected_repeats=bad_repeats))
-        if not windows:
-            return b"", 0, repeating
-        turns = line.turns[: max(window.stop for window in windows)]
-        return _encode(_replace(line, turns=turns, examples=tuple(windows))), len(windows), repeating
-
-    def _repeats(self, digest: bytes) -> bool:
-        """Whether an earlier example said this; remembers it otherwise."""
-        if digest in self._seen:
-            return True
-        self._seen.add(digest)
-        return False
+        return shortened(line, windows), repeating
 
 
-def compare(
-    before: Iterator[tuple[str, int, str]], after: Iterator[tuple[str, int, str]]
-) -> tuple[list[tuple[str, int]], list[tuple[str, int]], list[tuple[str, int]]]:
-    """What changed between two datasets: examples `(added, removed, changed)` as `(conversation, message)`.
-
-    Args:
-        before: `(conversation, message, digest)` of each example of the one.
-        after: the same of the other.
-    """
-    old = {(conversation, message): digest for conversation, message, digest in before}
-    added, changed = [], []
-    for conversation, message, digest in after:
-        known = old.pop((conversation, message), None)
-        if known is None:
-            added.append((conversation, message))
-        elif known != digest:
-            changed.append((conversation, message))
-    return added, list(old), changed
+def _digests(prepared: Prepared, without: set[int]) -> set[bytes]:
+    """The digests of the windows of some messages are left out."""
+    digests = iter(prepared.digests)
+    kept: set[bytes] = set()
+    for window in _decode_line(prepared.line).examples if prepared.digests else ():
+        own = [next(digests) for _ in range(3 if window.chosen is not None and window.rejected is not None else 1)]
+        kept.update(() if window.message in without else own)
+    return kept

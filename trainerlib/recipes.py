@@ -23,6 +23,8 @@ import msgspec
 
 from trainerlib.errors import RecipeError
 from trainerlib.events import JsonObject
+from trainerlib.quality import Quality
+from trainerlib.redaction import KINDS, Redactor
 from trainerlib.toml_lines import line_of
 
 Targets = Literal["all", "approved", "corrected", "corrected-or-approved"]
@@ -90,6 +92,14 @@ class Recipe(msgspec.Struct, frozen=True):
         system: the instruction: `as-recorded` (what was in force at the time), `none`, or a text of its own.
         merge_seconds: consecutive messages of one author this close together are one turn; 0 to keep them apart.
         duplicates: examples with the same context and sides are kept once (`exclude`) or each time (`keep`).
+        bases: what allows training beside the consent of everybody who speaks: any basis that was `recorded` with an
+            import, `none`, or only bases that begin with one of these words, such as `licence`.
+        redact: kinds of values that are replaced by placeholders, of `trainerlib.redaction.KINDS`; `all` for each.
+        patterns: regular expressions of the workspace's own values to replace, by name.
+        names: people and companies to replace.
+        near_duplicates: word-pair (Jaccard) similarity, above 0 and at most 1, from which two conversations are
+            near-duplicates and belong in one split; 0 to deal every conversation by itself.
+        quality: what a reply must be like.
         split: how conversations are dealt into train, validation and test.
 
     Raises:
@@ -112,12 +122,22 @@ class Recipe(msgspec.Struct, frozen=True):
     system: str = "as-recorded"
     merge_seconds: float = 300.0
     duplicates: Literal["exclude", "keep"] = "exclude"
+    bases: Literal["recorded", "none"] | tuple[str, ...] = "recorded"
+    redact: tuple[str, ...] = ()
+    patterns: dict[str, str] = msgspec.field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    near_duplicates: float = 0.0
+    quality: Quality = msgspec.field(default_factory=Quality)
     split: Split = msgspec.field(default_factory=Split)
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             msgspec.structs.force_setattr(self, name, _plain(getattr(self, name)))
+        if self.redact in ("all", ("all",)):
+            # Written out: a kind that a later version adds must not change what this recipe gives.
+            msgspec.structs.force_setattr(self, "redact", tuple(KINDS))
         _check_types(self)
+        Redactor(self.redact, patterns=self.patterns, names=self.names)
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if isinstance(value, str) and value not in allowed:
@@ -129,6 +149,8 @@ class Recipe(msgspec.Struct, frozen=True):
         for name, least in (("context_turns", 1), ("context_tokens", 16), ("merge_seconds", 0)):
             if getattr(self, name) < least:
                 raise RecipeError(f"{_TOML_NAME[name]} cannot be {getattr(self, name)}; {least} or more")
+        if not 0 <= self.near_duplicates <= 1:
+            raise RecipeError(f"clean.near_duplicates cannot be {self.near_duplicates}; a similarity from 0 (off) to 1")
         if not self.system.strip():
             raise RecipeError('context.system cannot be empty; "as-recorded", "none" or a text of its own')
         unknown = [code for code in self.languages if code not in ("en", "ru", "und")]
@@ -158,7 +180,8 @@ class Recipe(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_toml(cls, text: str, *, name: str = "recipe") -> Recipe:
-        """The recipe a TOML file describes, in its sections `select`, `targets`, `context`, `clean` and `split`.
+        """The recipe a TOML file describes, in its sections `select`, `targets`, `context`, `consent`,
+        `clean`, `quality` and `split`.
 
         Args:
             text: content of the file.
@@ -173,15 +196,15 @@ class Recipe(msgspec.Struct, frozen=True):
             raise RecipeError(f"{name}: {error}") from error
         fields: dict[str, Any] = {}
         for section, content in document.items():
-            if section not in _SECTIONS:
-                raise _unknown(name, text, None, section, list(_SECTIONS))
+            if section not in SECTIONS:
+                raise _unknown(name, text, None, section, list(SECTIONS))
             if not isinstance(content, dict):
                 where = _line(text, section)
                 raise RecipeError(f"{name}, line {where}: {section} is a section; write [{section}], its keys below")
             for key, value in content.items():
-                field = _SECTIONS[section].get(key)
+                field = SECTIONS[section].get(key)
                 if field is None:
-                    raise _unknown(name, text, section, key, list(_SECTIONS[section]))
+                    raise _unknown(name, text, section, key, list(SECTIONS[section]))
                 _put(fields, section, field, value)
         return _converted(fields, name, text)
 
@@ -189,12 +212,13 @@ class Recipe(msgspec.Struct, frozen=True):
 _CHOICES: dict[str, tuple[str, ...]] = {
     "targets": get_args(Targets),
     "raters": ("latest", "majority"),
+    "bases": ("recorded", "none"),
     "rated_down": ("exclude", "reject"),
     "context_replies": ("as-sent", "corrected"),
     "duplicates": ("exclude", "keep"),
 }
 
-_SECTIONS: dict[str, dict[str, str]] = {
+SECTIONS: dict[str, dict[str, str]] = {
     "select": {name: name for name in ("platforms", "tags", "languages", "authors", "since", "until")},
     "targets": {"replies": "targets", "raters": "raters", "min_rating": "min_rating", "rated_down": "rated_down"},
     "context": {
@@ -204,23 +228,27 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "system": "system",
         "merge_seconds": "merge_seconds",
     },
-    "clean": {"duplicates": "duplicates"},
+    "consent": {"bases": "bases"},
+    "clean": {name: name for name in ("duplicates", "near_duplicates", "redact", "names", "patterns")},
+    "quality": {name: name for name in Quality.__struct_fields__},
     "split": {name: name for name in (*SPLITS, "seed")},
 }
-_TOML_NAME = {field: f"{section}.{key}" for section, keys in _SECTIONS.items() for key, field in keys.items()}
+"""For each section of a recipe file its keys, and the field that each sets."""
+
+_TOML_NAME = {field: f"{section}.{key}" for section, keys in SECTIONS.items() for key, field in keys.items()}
 
 
 def _put(fields: dict[str, Any], section: str, field: str, value: Any) -> None:
-    if section == "split":
-        fields.setdefault("split", {})[field] = value
+    if section in ("split", "quality"):
+        fields.setdefault(section, {})[field] = value
     else:
         fields[field] = value
 
 
 def _converted(fields: dict[str, Any], name: str, text: str) -> Recipe:
-    split = fields.pop("split", {})
+    split, quality = fields.pop("split", {}), fields.pop("quality", {})
     try:
-        return Recipe(**fields, split=Split(**split))
+        return Recipe(**fields, split=Split(**split), quality=Quality(**quality))
     except RecipeError as error:
         where = _line(text, str(error).split(" ", 1)[0].rstrip(":"))
         raise RecipeError(f"{name}, line {where}: {error}") from None
@@ -246,8 +274,12 @@ def _check_types(part: Recipe | Split) -> None:
 def _wrong_type(name: str, kind: str, value: Any) -> str:
     """What is wrong with a value's type, in a newcomer's words; empty when nothing is."""
     words = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
-    if name == "targets.raters":
-        return "" if words or isinstance(value, str) else "is a word or a list of person ids"
+    if name in ("targets.raters", "consent.bases"):
+        of = "person ids" if name == "targets.raters" else "the words that bases begin with"
+        return "" if words or isinstance(value, str) else f"is a word or a list of {of}"
+    if kind.startswith("dict"):
+        right = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+        return "" if right else "is a table of names and regular expressions"
     if kind.startswith("tuple"):
         return "" if words else 'is a list of words, such as ["telegram"]'
     if kind.startswith("datetime"):
@@ -257,6 +289,8 @@ def _wrong_type(name: str, kind: str, value: Any) -> str:
         return "" if right and abs(value) < 2**63 else f"cannot be {value!r}; a number"
     if kind == "Split":
         return "" if isinstance(value, Split) else "is a Split, such as Split(train=0.9, test=0.1)"
+    if kind == "Quality":
+        return "" if isinstance(value, Quality) else "is a Quality, such as Quality(min_chars=2)"
     return "" if isinstance(value, str) else f"cannot be {value!r}; a word in quotes"
 
 

@@ -24,6 +24,7 @@ import msgspec
 
 from trainerlib import errors
 from trainerlib.candidates import Prepared, Preparer
+from trainerlib.consent import Permissions
 from trainerlib.conversations import fold
 from trainerlib.events import JsonObject
 from trainerlib.recipes import Recipe
@@ -50,6 +51,7 @@ class _Job(msgspec.Struct, frozen=True):
     path: str
     statements: Statements
     recipe: JsonObject
+    permissions: Permissions
     until: int
     last: int
     number: int
@@ -79,17 +81,20 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Frame).decode
 
 
-def prepare(rows: Rows, recipe: Recipe, *, until: int, after: int = 0, last: int) -> Iterator[Batch]:
+def prepare(
+    rows: Rows, recipe: Recipe, permissions: Permissions, *, until: int, after: int = 0, last: int
+) -> Iterator[Batch]:
     """Conversations prepared in this process.
 
     Args:
         rows: the log.
         recipe: what to take, and how.
+        permissions: whose words may be used.
         until: leave out events after this log position.
         after: leave out streams up to this id.
         last: leave out streams after this id.
     """
-    one = Preparer(recipe).prepare
+    one = Preparer(recipe, permissions).prepare
     prepared: list[Prepared] = []
     read = size = 0
     for events in rows.by_stream(after=after, last=last, until=until):
@@ -130,6 +135,7 @@ class Workers:
         path: the file of the log.
         statements: the SQL to read it with.
         recipe: what to take, and how.
+        permissions: whose words may be used.
         until: leave out events after this log position.
         last: id of the stream that began last.
         workers: how many processes.
@@ -139,14 +145,22 @@ class Workers:
     """
 
     def __init__(
-        self, path: Path, statements: Statements, recipe: Recipe, *, until: int, last: int, workers: int
+        self,
+        path: Path,
+        statements: Statements,
+        recipe: Recipe,
+        permissions: Permissions,
+        *,
+        until: int,
+        last: int,
+        workers: int,
     ) -> None:
         self._last = last
         self._stack = ExitStack()
         self._workers: list[_Worker] = []
         with self._stack:
             for number in range(workers):
-                job = _Job(str(path), statements, recipe.to_json(), until, last, number, workers)
+                job = _Job(str(path), statements, recipe.to_json(), permissions, until, last, number, workers)
                 self._workers.append(self._stack.enter_context(_Worker(job)))
             self._stack = self._stack.pop_all()
 
@@ -249,7 +263,7 @@ def main() -> None:
                 recipe = Recipe.from_json(job.recipe)
                 for after in range(job.number * _BLOCK, job.last, job.workers * _BLOCK):
                     last = min(after + _BLOCK, job.last)
-                    for batch in prepare(rows, recipe, until=job.until, after=after, last=last):
+                    for batch in prepare(rows, recipe, job.permissions, until=job.until, after=after, last=last):
                         send(_Frame(batch.events, batch.prepared))
                     send(_Frame(0, [], ends=True))
         except errors.TrainerlibError as error:

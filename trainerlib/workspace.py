@@ -6,6 +6,7 @@
 >>> answer = chat.record("assistant", "В 10.", in_reply_to=question, model="gpt-x")
 >>> correction = ws.correct(answer.id, "С 9 до 18, без выходных.", by="telegram:1")
 >>> feedback = ws.give_feedback(answer.id, rating=-1, text="wrong hours", by="telegram:7")
+>>> ws.person("telegram:7").give_consent(wording="2026-11")
 >>> print(chat.state)
 telegram:42
   #2 telegram:7: когда вы открыты?
@@ -30,9 +31,11 @@ from typing import Self
 import msgspec
 
 from trainerlib import settings
-from trainerlib.builds import Datasets
+from trainerlib.blanking import is_erased
 from trainerlib.chats import Chat
+from trainerlib.consent import ERASED
 from trainerlib.conversations import Correction, Feedback, Message, fold
+from trainerlib.erasure import unfinished
 from trainerlib.errors import (
     InvalidEventError,
     NotFoundError,
@@ -55,12 +58,16 @@ from trainerlib.events import (
     ReplyGenerated,
     TranscriptRecorded,
 )
-from trainerlib.imports import ImportReport, Progress, import_file, imported
+from trainerlib.importers.directory import Rating
+from trainerlib.imports import DirectoryReport, ImportReport, Progress, import_directory, import_file, imported
+from trainerlib.people import Person, Policies
 from trainerlib.recipes import Recipe
 from trainerlib.store import projections
+from trainerlib.store.authors import conversations_of
 from trainerlib.store.eventstore import EventStore
 from trainerlib.store.projections import ConversationSummary
 from trainerlib.store.search import SearchIndex
+from trainerlib.versions import Datasets, Held
 
 DATABASE = "trainer.db"
 DIRECTORIES = ("files", "datasets", "archive", "models")
@@ -126,6 +133,7 @@ class Workspace:
         settings: what `workspace.toml` and the environment say.
         store: the event log.
         datasets: its datasets.
+        policies: the permissions of the platforms.
     """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
@@ -153,7 +161,9 @@ class Workspace:
         )
         for name in DIRECTORIES:
             (path / name).mkdir(exist_ok=True)
-        self.datasets = Datasets(self.store, path / "datasets")
+        redaction = self.settings.redaction
+        self.datasets = Datasets(self.store, path / "datasets", names=redaction.names, patterns=redaction.patterns)
+        self.policies = Policies(self.store)
         self._search = SearchIndex(self.store)
         self._started: set[str] = set()
 
@@ -329,8 +339,8 @@ class Workspace:
         Raises:
             NotFoundError: no message has that id.
         """
-        if self.message(message_id).text != text:
-            recorded = self._located(message_id)
+        recorded = self._located(message_id)
+        if self.message(message_id).text != text and not is_erased(recorded.event):
             self.store.append(recorded.stream, [MessageEdited(recorded.version, text, edited_at)])
         return self.message(message_id)
 
@@ -436,9 +446,75 @@ class Workspace:
             progress=progress,
         )
 
+    def add_directory(
+        self,
+        directory: str | Path,
+        *,
+        rating: Rating,
+        basis: str = "",
+        assistant: str | None = None,
+        strict: bool = False,
+        progress: Progress | None = None,
+    ) -> DirectoryReport:
+        """Record a directory of good or bad examples, each file once: JSONL, text, Markdown, CSV, PDF and chat exports.
+
+        Args:
+            directory: it, and what is below it.
+            rating: 1 for examples to learn, -1 for examples to avoid.
+            basis: on what grounds they may be used for training.
+            assistant: who the assistant is, in files that do not say so.
+            strict: record nothing of a file that has a bad line.
+            progress: called with bytes read and bytes to read.
+
+        Raises:
+            NotFoundError: no such directory.
+            StoreError: the log cannot be written; a new run goes on from there.
+        """
+        return import_directory(
+            self.store,
+            Path(directory),
+            rating=rating,
+            silence=self.settings.import_.silence_hours * 3600,
+            basis=basis,
+            assistant=assistant,
+            strict=strict,
+            progress=progress,
+        )
+
     def imports(self) -> list[Imported]:
         """Every file that was imported, in order; of one imported again, the latest word."""
         return [event for stream in self.store.streams("import/") if (event := imported(self.store, stream[7:]))]
+
+    # --- people ------------------------------------------------------------------------------------------------------
+
+    def person(self, person: str) -> Person:
+        """Somebody who writes: their consent.
+
+        Args:
+            person: person id, `telegram:7`.
+
+        Raises:
+            InvalidEventError: the id is empty.
+        """
+        return Person(self.store, person)
+
+    def people(self) -> list[Person]:
+        """Everybody who said something about their consent, in the order they first did."""
+        names = [stream.partition("/")[2] for stream in self.store.streams("person/")]
+        return [Person(self.store, name) for name in names if not name.startswith(ERASED)]
+
+    def holding(self, person: str) -> list[Held]:
+        """Every dataset that conversations of a person went into, and the examples made of them."""
+        conversations = frozenset(conversations_of(self.store.database, person))
+        return list(self.datasets.holding(conversations)) if conversations else []
+
+    def lineage(self, message_id: int) -> list[Held]:
+        """Every dataset that a message went into, and the examples that show it or answer with it.
+
+        Raises:
+            NotFoundError: no message has that id.
+        """
+        return list(self.datasets.holding({self.conversation_of(message_id)}, message=message_id))
 
     # --- the whole ---------------------------------------------------------------------------------------------------
 
@@ -465,7 +541,7 @@ class Workspace:
         problems = self.store.verify()
         if problems:
             return problems
-        problems += self._search.verify()
+        problems += self._search.verify() + unfinished(self.store)
         for dataset in self.datasets.list():
             problems += dataset.verify()
         return problems

@@ -22,7 +22,7 @@ How much is a rose?
 def test_a_sitting(cli):
     """A question, the teacher's answer, a correction and a rating are recorded; a skipped answer is not."""
     told = cli("chat", "terminal:1", stdin=TALK).out
-    assert "#3 corrected: В 10. -> С 9 до 18, без выходных." in told
+    assert "#4 corrected: В 10. -> С 9 до 18, без выходных." in told
     assert "left without an answer" in told
     question, answer, open_question = cli("show", "terminal:1", "--json").json["messages"]
     assert (question["role"], question["text"], question["author"]) == ("user", "когда вы открыты?", "terminal:anna")
@@ -55,7 +55,7 @@ def test_export_in_the_talk(cli, tmp_path):
 
 def test_an_earlier_reply_by_its_id(cli):
     """`#ID`, and the bare id of a reply, name an earlier reply; any other number is part of the words."""
-    talk = "one\nfirst\ntwo\nsecond\n/correct #3 First.\n/correct 3 First!\n/correct 9 to 18.\n/feedback #3 -1 no\n"
+    talk = "one\nfirst\ntwo\nsecond\n/correct #4 First.\n/correct 4 First!\n/correct 9 to 18.\n/feedback #4 -1 no\n"
     cli("chat", "terminal:1", stdin=talk)
     messages = cli("show", "terminal:1", "--json").json["messages"]
     assert [item["text"] for item in messages[1]["corrections"]] == ["First!"]
@@ -110,7 +110,17 @@ def test_scripts_get_a_line_for_each_thing_done(cli):
     """`--json` prints nothing but JSON."""
     done = cli("chat", "terminal:1", "--json", stdin=TALK).lines
     assert [item["did"] for item in done] == ["message", "message", "correction", "feedback", "message"]
-    assert [item["id"] for item in done[:2]] == [2, 3]
+    assert [item["id"] for item in done[:2]] == [3, 4]
+
+
+def test_whoever_teaches_is_told_once_that_it_may_be_trained_on(cli):
+    """The consent is theirs to take back, and is not asked for again."""
+    told = "trainerlib person withdraw terminal:anna"
+    assert told in cli("chat", "terminal:1", stdin="Hi\nHello!\n").out
+    assert told not in cli("chat", "terminal:1", stdin="And?\nYes.\n").out
+    cli("person", "withdraw", "terminal:anna")
+    cli("chat", "terminal:1", stdin="Still?\nYes.\n")
+    assert cli("dataset", "build", "x", "--json").json["excluded"] == {"consent-withdrawn": 3}
 
 
 def test_the_interface_speaks_russian(cli, monkeypatch):

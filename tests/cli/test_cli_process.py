@@ -46,7 +46,8 @@ def test_every_command_has_its_json_and_its_help():
     from trainerlib.cli.app import program
 
     commands = dict(program().commands)
-    commands |= {f"dataset {name}": item for name, item in commands.pop("dataset").commands.items()}
+    for group in ("dataset", "person", "policy", "archive"):
+        commands |= {f"{group} {name}": item for name, item in commands.pop(group).commands.items()}
     assert set(commands) == {
         *(
             "init",
@@ -62,7 +63,11 @@ def test_every_command_has_its_json_and_its_help():
             "stats",
         ),
         *("events", "verify", "rebuild", "backup", "dataset build", "dataset list", "dataset show", "dataset export"),
-        *("dataset check", "dataset diff"),
+        *("dataset check", "dataset diff", "dataset explain", "dataset lineage", "dataset leakage"),
+        *("dataset tag", "dataset note", "dataset select", "dataset card", "dataset archive", "dataset cost", "dataset add-directory"),
+        *("archive create", "archive restore"),
+        *("person show", "person export", "person erase", "restore"),
+        *("person list", "person consent", "person withdraw", "policy list", "policy grant", "policy revoke"),
     }
     for name, item in commands.items():
         options = {option for parameter in item.params for option in parameter.opts}

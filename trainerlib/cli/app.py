@@ -9,7 +9,22 @@ import typer
 from typer.main import get_command
 
 from trainerlib import __version__
-from trainerlib.cli import beginning, chatting, datasets, demonstration, importing, log, looking, recording
+from trainerlib.cli import (
+    adding,
+    archiving,
+    beginning,
+    chatting,
+    consenting,
+    curating,
+    datasets,
+    demonstration,
+    importing,
+    lineage,
+    log,
+    looking,
+    recording,
+)
+from trainerlib.cli import people as about_people
 from trainerlib.cli.failures import misuse
 from trainerlib.cli.output import emit, say
 from trainerlib.cli.session import VARIABLE, JsonOption, Session, WorkspaceOption, command
@@ -19,6 +34,12 @@ _BEGIN, _RECORD, _LOOK, _TRAIN, _KEEP = "Begin", "Record and teach", "Look", "Tr
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 dataset = typer.Typer(no_args_is_help=False)
 app.add_typer(dataset, name="dataset", rich_help_panel=_TRAIN)
+person = typer.Typer(no_args_is_help=False)
+app.add_typer(person, name="person", rich_help_panel=_RECORD)
+archive = typer.Typer(cls=archiving.DirectoryOrCommand, subcommand_metavar="DIRECTORY | COMMAND [ARGS]...")
+app.add_typer(archive, name="archive", rich_help_panel=_KEEP)
+policy = typer.Typer(no_args_is_help=False)
+app.add_typer(policy, name="policy", rich_help_panel=_RECORD)
 
 
 @app.callback(invoke_without_command=True)
@@ -52,6 +73,24 @@ def group(context: typer.Context, workspace: WorkspaceOption = None, json: JsonO
     context.obj = context.obj.narrowed(workspace, json=json)
 
 
+@person.callback(invoke_without_command=True)
+def people(context: typer.Context, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
+    """People: their consent to training, everything about them, and their erasure."""
+    group(context, workspace, json=json)
+
+
+@policy.callback(invoke_without_command=True)
+def policies(context: typer.Context, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
+    """Platforms that restrict training, and their permissions."""
+    group(context, workspace, json=json)
+
+
+@archive.callback(invoke_without_command=True)
+def archives(context: typer.Context, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
+    """Write a directory into one file that is the same wherever it is made, and bring it back."""
+    group(context, workspace, json=json)
+
+
 command(app, "init", panel=_BEGIN)(beginning.init)
 command(app, "demo", panel=_BEGIN)(demonstration.demo)
 command(app, "chat", panel=_BEGIN)(chatting.chat)
@@ -70,9 +109,31 @@ command(dataset, "show")(datasets.show)
 command(dataset, "export")(datasets.export)
 command(dataset, "check")(datasets.check)
 command(dataset, "diff")(datasets.diff)
+command(dataset, "explain")(lineage.explain)
+command(dataset, "lineage")(lineage.lineage)
+command(dataset, "leakage")(lineage.leakage)
+command(dataset, "tag")(curating.tag)
+command(dataset, "note")(curating.write_note)
+command(dataset, "select")(curating.select)
+command(dataset, "card")(curating.card)
+command(dataset, "add-directory")(adding.add_directory)
+command(dataset, "cost")(curating.cost)
+command(dataset, "archive")(archiving.dataset_archive)
+command(archive, "create")(archiving.archive_)
+command(archive, "restore")(archiving.restore)
+command(person, "list")(consenting.people)
+command(person, "consent")(consenting.consent)
+command(person, "withdraw")(consenting.withdraw)
+command(person, "show")(about_people.show)
+command(person, "export")(about_people.export)
+command(person, "erase")(about_people.erase)
+command(policy, "list")(consenting.policies)
+command(policy, "grant")(consenting.grant)
+command(policy, "revoke")(consenting.revoke)
 command(app, "verify", panel=_KEEP)(log.verify)
 command(app, "rebuild", panel=_KEEP)(log.rebuild)
 command(app, "backup", panel=_KEEP)(log.backup)
+command(app, "restore", panel=_KEEP)(about_people.restore)
 
 
 def program() -> Any:

@@ -117,6 +117,7 @@ class Talk:
         if not line:
             return True
         try:
+            self._agree()
             self._instruct()
             self._question = self._chat.record("user", line, author=person())
         except InvalidEventError as error:
@@ -142,6 +143,13 @@ class Talk:
         self._workspace.give_feedback(reply.id, rating=1, by=self._teacher)
         self._did("message", reply.id, role="assistant", text=line)
         return True
+
+    def _agree(self) -> None:
+        """Whoever teaches at the keyboard consents by it, is told so once, and can take it back."""
+        somebody = self._workspace.person(person())
+        if somebody.consent.status == "unknown":
+            somebody.give_consent(wording="terminal-1", text=self._words["consent"])
+            self._tell("consent", person=somebody.id)
 
     def _instruct(self) -> None:
         """Record the workspace's instruction where the conversation does not have it yet."""

@@ -21,11 +21,12 @@ from trainerlib.cli.session import Session
 from trainerlib.errors import DatasetError, NotFoundError, TrainerlibError
 
 if TYPE_CHECKING:
-    from trainerlib.builds import Dataset
     from trainerlib.checks import Report
+    from trainerlib.versions import Dataset
     from trainerlib.workspace import Workspace
 
 _SHOWN = 20
+_POLICIES = {"latest": "the latest word", "majority": "the majority"}
 
 Which = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The dataset; its latest version by default.")]
 FormatOption = Annotated[
@@ -189,7 +190,7 @@ def check(
 
     if format_ is not None:
         check_format(format_)
-    with _opened(file.expanduser()) as lines:
+    with opened(file.expanduser()) as lines:
         report = check_lines(lines, format_)
     if session.json:
         emit({"rows": report.rows, "problems": report.problems, "format": report.format})
@@ -211,7 +212,7 @@ def diff(
         ),
     ] = None,
 ) -> None:
-    """Say which examples two datasets do not share."""
+    """Say which examples two datasets do not share, and why."""
     with session.open() as workspace:
         if new is None:
             right = find(workspace, old)
@@ -243,8 +244,8 @@ def diff(
         ("-", "red", found.removed),
         ("~", "yellow", found.changed),
     ):
-        for conversation, message in items[:_SHOWN]:
-            styled(f"    {sign} {conversation} #{message}", style)
+        for item in items[:_SHOWN]:
+            styled(f"    {sign} {item.conversation} #{item.message}  {item.why}", style)
         if len(items) > _SHOWN:
             styled(f"    {sign} and {len(items) - _SHOWN:,} more; --json lists all", style)
 
@@ -283,6 +284,12 @@ def summary(dataset: Dataset) -> dict[str, Any]:
         "excluded",
         "splits",
         "sha256",
+        "disagreements",
+        "redacted",
+        "bases",
+        "tags",
+        "note",
+        "selected",
         "new",
         "directory",
     )
@@ -315,6 +322,21 @@ def tell(dataset: Dataset, *, built: bool = True) -> None:
         say(f"{count:>{wide},}  excluded: {EXCLUSIONS.get(reason, reason)}  [{reason}]")
     say(f"{'─' * (wide - 4):>{wide}}")
     say(f"{dataset.examples + sum(dataset.excluded.values()):>{wide},}  = every candidate accounted for")
+    if dataset.redacted:
+        values = " · ".join(f"{kind} {count:,}" for kind, count in dataset.redacted.items())
+        say(f"  redacted: {values}")
+    if dataset.disagreements:
+        policy = dataset.recipe.raters if isinstance(dataset.recipe.raters, str) else "the raters listed"
+        replies = counted(dataset.disagreements, "reply")
+        say(f"  {replies} people disagree about; the recipe follows {_POLICIES.get(policy, policy)}")
+    for basis, conversations in dataset.bases.items():
+        say(f"  {counted(conversations, 'conversation')} on the ground of: {one_line(basis, 120)}")
+    if "no-consent" in dataset.excluded:
+        say("  to use the rest: trainerlib person consent PERSON, or import with --basis TEXT")
+    if "platform-policy" in dataset.excluded:
+        say("  to use the rest, once it is permitted: trainerlib policy grant PLATFORM --note TEXT")
+    if dataset.tags or dataset.note:
+        say("  " + " · ".join([*dataset.tags, *([one_line(dataset.note, 120)] if dataset.note else [])]))
     tokens = f"about {dataset.estimate_tokens():,} tokens (estimate)"
     say(f"  {dataset.name} v{dataset.version} at position {dataset.position:,} · sha256 {digest(dataset)}… · {tokens}")
     if built and not dataset.new:
@@ -338,7 +360,7 @@ def _tell_check(report: Report) -> None:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[BinaryIO]:
+def opened(file: Path) -> Iterator[BinaryIO]:
     """The file's lines, unpacked when it is gzip, whatever it is called."""
     if str(file) == "-":
         yield sys.stdin.buffer

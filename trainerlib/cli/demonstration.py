@@ -18,7 +18,7 @@ from trainerlib.cli.output import emit, say, styled, table
 from trainerlib.cli.session import Session
 
 if TYPE_CHECKING:
-    from trainerlib.builds import Dataset, ExportReport
+    from trainerlib.versions import Dataset, ExportReport
     from trainerlib.workspace import Workspace
 
 _MARK = "# This workspace was made by `trainerlib demo`.\n"
