@@ -145,9 +145,9 @@ def test_every_file_of_a_conversation_needs_a_basis():
 
     both = Conversation("a", sources=("1", "2"), messages=(Message(1, 1, "user", "Hi", author="telegram:7"),))
     one = fold([RecordedEvent(1, "import/1", 1, Imported("a", "1", "telegram", basis="licence: CC0"), 0)])
-    assert one.refusal(both, "recorded") == "no-consent"
+    assert one.verdict(both, "recorded") == ("no-consent", "")
     two = Permissions(bases={"1": "licence: CC0", "2": "operator: ours"})
-    assert two.ground(both, "recorded") == "licence: CC0; operator: ours"
+    assert two.verdict(both, "recorded") == ("", "licence: CC0; operator: ours")
 
 
 def test_the_last_word_of_each_person_counts():

@@ -373,7 +373,7 @@ FOUND = [
 
 @given(mixed)
 def test_the_first_look_passes_over_nothing_that_a_finder_would_replace(parts):
-    text = " ".join(parts)
+    text = PLACEHOLDER.sub("", " ".join(parts))
     assert everything()(text) == everything()._redacted(text, suspect=True)
 
 

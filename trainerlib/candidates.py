@@ -94,7 +94,8 @@ class Preparer:
         replies = [message for message in conversation.messages if message.role == "assistant"]
         if not replies:
             return Prepared(conversation.id)
-        reason = _unselected(conversation, self._recipe) or self._permissions.refusal(conversation, self._recipe.bases)
+        forbidden, ground = self._permissions.verdict(conversation, self._recipe.bases)
+        reason = _unselected(conversation, self._recipe) or forbidden
         if reason:
             return Prepared(
                 conversation.id, len(replies), excluded=tuple([(message.id, reason) for message in replies])
@@ -111,7 +112,7 @@ class Preparer:
             else:
                 windows.append(window)
                 needed = max(needed, window.stop)
-        disagreements = sum([_disagree(message) for message in replies])
+        disagreements = sum([_disagree(message) for message in replies if message.feedback or message.corrections])
         if not windows:
             return Prepared(conversation.id, len(replies), excluded=tuple(excluded), disagreements=disagreements)
         line = ConversationExamples(
@@ -129,7 +130,7 @@ class Preparer:
             len(windows),
             tuple(digests),
             tuple(excluded),
-            self._permissions.ground(conversation, self._recipe.bases),
+            ground,
             disagreements,
             dialogue.redact.counts if dialogue.redact is not None else {},
             fingerprint.tobytes(),

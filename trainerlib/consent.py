@@ -67,23 +67,22 @@ class Permissions(msgspec.Struct, frozen=True):
         """Whether a person consents."""
         return "given" if person in self.given else "withdrawn" if person in self.withdrawn else "unknown"
 
-    def refusal(self, conversation: Conversation, bases: Bases) -> str:
-        """The reason code why a conversation may not be used; empty when it may."""
+    def verdict(self, conversation: Conversation, bases: Bases) -> tuple[str, str]:
+        """Whether a conversation may be used: `(reason code, ground)`, one of them empty.
+
+        The reason is why it may not; the ground is its basis, `consent`, or `nobody named`.
+        """
         if conversation.platform in RESTRICTED and conversation.platform not in self.platforms:
-            return "platform-policy"
+            return "platform-policy", ""
         speaking = people(conversation)
         if not speaking.isdisjoint(self.withdrawn):
-            return "consent-withdrawn"
-        if speaking <= self.given or self._basis(conversation, bases):
-            return ""
-        return "no-consent"
-
-    def ground(self, conversation: Conversation, bases: Bases) -> str:
-        """On what ground a conversation that may be used is used: its basis, `consent`, or `nobody named`."""
+            return "consent-withdrawn", ""
         basis = self._basis(conversation, bases)
         if basis:
-            return basis
-        return "consent" if people(conversation) else "nobody named"
+            return "", basis
+        if speaking <= self.given:
+            return "", "consent" if speaking else "nobody named"
+        return "no-consent", ""
 
     def _basis(self, conversation: Conversation, bases: Bases) -> str:
         """The bases of a conversation's files, when each has one that counts; else empty."""

@@ -158,9 +158,7 @@ class Redaction:
         return self._redacted(text, suspect=suspect) if suspect or self._own else text
 
     def _redacted(self, text: str, *, suspect: bool) -> str:
-        before = None
-        # A replacement may bare what it hid. Each round leaves less that is no placeholder, so this ends.
-        while text != before:
+        while True:
             before = text
             for name, pattern in self._patterns:
                 text = self._replace_own(name, pattern, text)
@@ -172,6 +170,9 @@ class Redaction:
                 text = self._replace_known(text)
             if self._names is not None:
                 text = self._names.replace(text, partial(self._placeholder, "name"))
+            if text == before:
+                break
+            # A replacement may bare what it hid. Each round leaves less that is no placeholder, so this ends.
             suspect = is_suspect(text, text.encode("utf-8", "surrogatepass").translate(None, NO_TRACES))
         return text if self._entities is None else self._replace_entities(self._entities, text)
 

@@ -23,8 +23,8 @@ DASH = r"\-\u2010-\u2015\u2212"
 GAP = rf"[{SPACE}{DASH}()]{{0,3}}+"
 """What may stand between two digits of a phone number."""
 
-LONG_RUN = r"[0-9](?:[A-Za-z0-9_-]{10}|(?<=[A-Za-z0-9_-]{10}[0-9]))"
-"""A digit in a run of at least 11 characters, which every longer token has: ten on one side of it."""
+LONG_RUN = "[0-9](?<![0-9][0-9])(?:[A-Za-z0-9_-]{10}|(?<=[A-Za-z0-9_-]{10}[0-9]))"
+"""The first digit of some with ten characters of a token on one side of it, as in every token of twenty with a digit."""
 
 
 class Finder(msgspec.Struct, frozen=True):
@@ -83,4 +83,4 @@ def before(match: re.Match[str], size: int) -> str:
 
 def digits_of(text: str) -> str:
     """The digits of a text."""
-    return "".join(char for char in text if char.isdigit())
+    return "".join(filter(str.isdigit, text))

@@ -6,7 +6,7 @@ bytes and, for some, one search.
 
 from __future__ import annotations
 
-from trainerlib.redaction.finding import DASH, GAP, LONG_RUN, SPACE, pattern
+from trainerlib.redaction.finding import DASH, LONG_RUN, SPACE, pattern
 
 NO_TRACES = bytes(byte for byte in range(256) if byte not in b"0123456789@:=></_#K")
 """The bytes of UTF-8 without which a text still shows what it may hold; `bytes.translate` takes them away in one pass."""
@@ -18,11 +18,10 @@ _QUOTE = rf"""["'`*{SPACE}]"""
 _SUSPECT = rf"""
     [0-9@:=>/_\#K]  # searched for as one set; what stands around it is only looked at there
     (?:
-        (?<=[0-9])
+        (?<=[0-9])(?<![0-9][0-9])  # the first digit of some
         (?:
-            (?:(?:[.]|{GAP})[0-9]){{5}}  # phone, card
-          | [.][0-9]{{1,3}}[.][0-9]{{1,3}}[.][0-9]  # IPv4
-          | -[0-9][0-9]-[0-9][0-9]  # short phone
+            (?:[.(){SPACE}{DASH}]{{0,3}}+[0-9]){{5}}  # phone, card
+          | [0-9]{{0,2}}+(?:[.][0-9]{{1,3}}[.][0-9]{{1,3}}[.][0-9]|-[0-9][0-9]-[0-9][0-9])  # IPv4, short phone
           | [A-Za-z0-9_-]{{10}} | (?<=[A-Za-z0-9_-]{{10}}[0-9])  # LONG_RUN
           | (?<=[A-Za-z][A-Za-z][0-9])[0-9][{SPACE}-]?[A-Za-z0-9]{{4}}  # IBAN
           | (?<=[vVcC2nNнНдДeEsSоО{DASH}][{SPACE}][0-9])[0-9]{{2}}  # CVV, PIN
@@ -31,19 +30,22 @@ _SUSPECT = rf"""
               | (?<=(?i:[nvce2][{SPACE}]is)[{SPACE}]...) | (?<=(?i:[nvce2д][{SPACE}]это)[{SPACE}]...)
             )
         )
-      | (?<=[:=>])
+      | (?<![0-9])
         (?:
-            //
-          | [0-9A-Fa-f]{{0,4}}:[0-9A-Fa-f]  # IPv6
-          | (?<=[^\W013-9_].)(?:(?<=(?i:{_LABEL_TAIL}).)|(?<=\b(?i:pw).))
-          | (?<={_QUOTE}.)(?:(?<=(?i:{_LABEL_TAIL})..)|(?<=\b(?i:pw)..))
-          | (?<={_QUOTE}{_QUOTE}.)(?:(?<=(?i:{_LABEL_TAIL})...)|(?<=\b(?i:pw)...))
+            (?<=[:=>])
+            (?:
+                //
+              | [0-9A-Fa-f]{{0,4}}:[0-9A-Fa-f]  # IPv6
+              | (?<=[^\W013-9_].)(?:(?<=(?i:{_LABEL_TAIL}).)|(?<=\b(?i:pw).))
+              | (?<={_QUOTE}.)(?:(?<=(?i:{_LABEL_TAIL})..)|(?<=\b(?i:pw)..))
+              | (?<={_QUOTE}{_QUOTE}.)(?:(?<=(?i:{_LABEL_TAIL})...)|(?<=\b(?i:pw)...))
+            )
+          | (?<=@)[^\W_]
+          | (?<=[.]me/) | (?<=[.]dog/)
+          | (?<=[\w.]\#)[0-9]{{4}}
+          | (?<=_)[A-Za-z0-9]{{10}}
+          | (?<=AK)IA
         )
-      | (?<=@)[^\W_]
-      | (?<=[.]me/) | (?<=[.]dog/)
-      | (?<=[\w.]\#)[0-9]{{4}}
-      | (?<=_)[A-Za-z0-9]{{10}}
-      | (?<=AK)IA
     )
     """
 
