@@ -90,7 +90,9 @@ class Person:
 
     def _last(self) -> RecordedEvent | None:
         """The event that says how things stand."""
-        said = [one for one in self._store.read(self._stream) if isinstance(one.event, (ConsentGiven, ConsentWithdrawn))]
+        said = [
+            one for one in self._store.read(self._stream) if isinstance(one.event, (ConsentGiven, ConsentWithdrawn))
+        ]
         return said[-1] if said else None
 
 
