@@ -105,3 +105,19 @@ def test_tags_notes_and_the_choice_of_a_version(cli):
     assert "already was" in cli("dataset", "select", "support").out
     assert cli("dataset", "select", "support", "--negative", "--json").json["selected"] == "negative"
     assert "май · без цен" in cli("dataset", "show", "support").out
+
+
+@pytest.mark.usefixtures("exported")
+def test_a_card_is_written_with_or_without_pictures(cli, tmp_path):
+    """Without matplotlib the card alone, and where the picture would come from."""
+    [card, *_] = cli("dataset", "card", "support", "--output", tmp_path, "--licence", "cc-by-4.0", "--json").json
+    assert "license: cc-by-4.0" in (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert card.endswith("README.md")
+    assert cli("dataset", "card", "support", "--no-pictures", "--json").json[0].endswith("README.md")
+
+
+@pytest.mark.usefixtures("exported")
+def test_a_cost_is_told_before_anything_is_spent(cli):
+    told = cli("dataset", "cost", "support", "--model", "openai:gpt-4.1-mini", "--epochs", "2", "--json").json
+    assert told["dollars"] == pytest.approx(told["tokens"] * 2 * told["price"]["training"] / 1_000_000)
+    assert "no price" in cli("dataset", "cost", "support", "--model", "my-model").out

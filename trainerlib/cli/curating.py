@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from trainerlib.cli.datasets import Which, find, label, summary
-from trainerlib.cli.output import counted, emit, one_line, say
+from trainerlib.cli.output import counted, emit, note, one_line, say
 from trainerlib.cli.session import Session
 
 
@@ -73,19 +74,27 @@ def card(
         Path | None, typer.Option(metavar="DIR", help="Where to; beside its files by default.", show_default=False)
     ] = None,
     licence: Annotated[str, typer.Option(help="An identifier such as cc-by-4.0, or words of your own.")] = "",
-    pictures: Annotated[bool, typer.Option(help="Draw the picture too; needs matplotlib.")] = True,
+    pictures: Annotated[
+        bool | None,
+        typer.Option(
+            "--pictures/--no-pictures",
+            help="Draw the picture too; by default when matplotlib is there.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Write the card of a dataset, README.md, and its picture as PNG and SVG."""
+    draws = pictures if pictures is not None else find_spec("matplotlib") is not None
     with session.open() as workspace:
         dataset = find(workspace, name)
-        written = dataset.write_card(
-            None if output is None else output.expanduser(), licence=licence, pictures=pictures
-        )
+        written = dataset.write_card(None if output is None else output.expanduser(), licence=licence, pictures=draws)
     if session.json:
         emit(written)
     else:
         for path in written:
             say(f"  {path}")
+        if pictures is None and not draws:
+            note("  without its picture: pip install 'trainerlib[plots]'")
 
 
 def cost(
