@@ -181,6 +181,14 @@ def test_a_permission_has_a_ground(ws):
     assert ws.store.position == 0
 
 
+def test_a_platform_that_needs_no_permission_is_not_granted_one(ws):
+    with pytest.raises(InvalidEventError, match="'dicsord' needs no permission; those that do: discord"):
+        ws.policies.grant("dicsord", note="mail of 3 March")
+    with pytest.raises(InvalidEventError, match="'telegram' needs no permission"):
+        ws.policies.revoke("telegram")
+    assert [policy.platform for policy in ws.policies.list()] == ["discord"]
+
+
 def test_policies_say_what_the_platform_says(ws):
     [discord] = ws.policies.list()
     assert (discord.granted, "developer policy" in discord.rule) == (False, True)

@@ -121,9 +121,8 @@ class Policies:
         self._store = store
 
     def list(self) -> list[Policy]:
-        """Every platform that restricts training, and every other whose permission was recorded."""
-        recorded = [stream.partition("/")[2] for stream in self._store.streams("policy/")]
-        return [self.get(platform) for platform in dict.fromkeys([*RESTRICTED, *recorded])]
+        """Every platform that restricts training."""
+        return [self.get(platform) for platform in RESTRICTED]
 
     def get(self, platform: str) -> Policy:
         """How things stand for one platform."""
@@ -143,19 +142,23 @@ class Policies:
             by: who records it.
 
         Raises:
-            InvalidEventError: no ground is given.
+            InvalidEventError: no ground is given, or the platform needs no permission.
         """
         if not note.strip():
             raise InvalidEventError("a permission has a ground: say who gave it, when, and where it is written")
         self._change(platform, PolicyGranted(note, by))
 
     def revoke(self, platform: str, *, note: str = "", by: str = "") -> None:
-        """Record that the permission no longer holds."""
+        """Record that the permission no longer holds.
+
+        Raises:
+            InvalidEventError: the platform needs no permission.
+        """
         self._change(platform, PolicyRevoked(note, by))
 
     def _change(self, platform: str, event: Event) -> None:
-        if not platform.strip():
-            raise InvalidEventError("a platform has a name, such as discord")
+        if platform not in RESTRICTED:
+            raise InvalidEventError(f"{platform!r} needs no permission; those that do: {', '.join(RESTRICTED)}")
         last = self._last(platform)
         if last is None or last.event != event:
             self._store.append(f"policy/{platform}", [event])
