@@ -92,6 +92,12 @@ def test_an_erasure_names_what_was_kept(shop, monday):
         assert erase_person(ws.store, shop, OLGA).archives == (BEFORE_RESTORE,)
 
 
+def test_nothing_is_left_beside_the_backup(shop, monday):
+    before = sorted(monday.parent.iterdir())
+    restore(monday, shop)
+    assert sorted(monday.parent.iterdir()) == before
+
+
 def test_an_open_workspace_is_not_restored(shop, monday):
     """By this process or by another; nothing is changed."""
     with trainerlib.open(shop) as ws:

@@ -32,8 +32,10 @@ def copy(source: Path, target: Path) -> None:
     if not source.is_file():
         raise NotFoundError(f"{source}: no such backup")
     with closing(sqlite3.connect(target)) as into:
-        # Reading a file in WAL mode makes one beside it; where that cannot be, nobody can be writing either.
-        for mode in ("mode=ro", "mode=ro&immutable=1"):
+        # Reading a file in WAL mode leaves two beside it. A backup is alone and stays so; a log that somebody has open,
+        # or that was copied with its write-ahead log, is read with that where the medium can be written.
+        beside = source.with_name(f"{source.name}-wal").exists()
+        for mode in ("mode=ro", "mode=ro&immutable=1") if beside else ("mode=ro&immutable=1",):
             try:
                 with closing(sqlite3.connect(f"{source.absolute().as_uri()}?{mode}", uri=True)) as connection:
                     identity = connection.execute("PRAGMA application_id").fetchone()[0]
