@@ -102,8 +102,7 @@ class HashingFile:
 
 def permissions(store: EventStore, position: int) -> Permissions:
     """Whose words may be used, as of a log position."""
-    streams = [stream for beginning in STREAMS for stream in store.streams(beginning)]
-    return fold(recorded for stream in streams for recorded in store.read(stream, until=position))
+    return fold(recorded for beginning in STREAMS for recorded in store.read_named(beginning, until=position))
 
 
 def _prepared(

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from trainerlib.store import tables
 from trainerlib.store.database import Database
-
-# The text comparison passes over nearly every row before any JSON is read.
-_SPOKEN = """SELECT DISTINCT streams.name FROM events JOIN streams ON streams.id = events.stream_id
-WHERE events.type = 'message.recorded' AND instr(events.data, ?) AND json_extract(events.data, '$.author') = ?
-ORDER BY streams.id"""
 
 
 def conversations_of(database: Database, person: str) -> list[str]:
@@ -19,6 +15,6 @@ def conversations_of(database: Database, person: str) -> list[str]:
         database: the log.
         person: person id.
     """
-    quoted = msgspec.json.encode(person).decode()
-    rows = database.query(_SPOKEN, (f'"author":{quoted}', person))
+    quoted = f'"author":{msgspec.json.encode(person).decode()}'
+    rows = database.query(tables.SELECT_CONVERSATIONS_OF, (quoted, person))
     return [name.partition("/")[2] for (name,) in rows]

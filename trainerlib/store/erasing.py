@@ -246,12 +246,7 @@ def scrubbed(store: EventStore) -> bool:
 
 def erasures(store: EventStore) -> list[RecordedEvent]:
     """Every `PersonErased` of a log, in order."""
-    found = [
-        recorded
-        for stream in store.streams(PEOPLE + ERASED)
-        for recorded in store.read(stream)
-        if isinstance(recorded.event, PersonErased)
-    ]
+    found = [one for one in store.read_named(PEOPLE + ERASED) if isinstance(one.event, PersonErased)]
     return sorted(found, key=lambda recorded: recorded.position)
 
 

@@ -373,6 +373,22 @@ class EventStore:
         """
         return self._rows.by_stream(until=until)
 
+    def read_named(self, prefix: str, *, until: int = LAST) -> Iterator[RecordedEvent]:
+        """Events of every stream whose name starts with a prefix, stream by stream in the order they began.
+
+        Args:
+            prefix: the beginning of the names.
+            until: leave out events after this log position.
+        """
+        names = prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)
+        stream_id = version = 0
+        while True:
+            page = self._database.query(tables.SELECT_EVENTS_NAMED, (*names, stream_id, version, until, PAGE))
+            yield from self._rows.decoded(page)
+            if len(page) < PAGE:
+                return
+            stream_id, version = page[-1][1], page[-1][2]
+
     def at(self, position: int) -> RecordedEvent | None:
         """The event at a position."""
         rows = self._database.query(tables.SELECT_BY_POSITION, (position,))

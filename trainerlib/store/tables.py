@@ -215,7 +215,28 @@ SELECT_EVENTS_BY_STREAM = _page(
     )
     .order_by(events.c.stream_id, events.c.version)
 )
-SELECT_LAST_STREAM_ID = _sql(select(func.coalesce(func.max(streams.c.id), literal_column("0"))))
+_NAMED = select(streams.c.id).where(streams.c.name >= bindparam("first"), streams.c.name < bindparam("before"))
+SELECT_EVENTS_NAMED = _page(
+    select(*_EVENT_COLUMNS)
+    .where(
+        events.c.stream_id.in_(_NAMED),
+        tuple_(events.c.stream_id, events.c.version) > tuple_(bindparam("stream_id"), bindparam("version")),
+        events.c.position <= bindparam("until"),
+    )
+    .order_by(events.c.stream_id, events.c.version)
+)
+# The text comparison passes over nearly every row before any JSON is read.
+SELECT_CONVERSATIONS_OF = _sql(
+    select(streams.c.name)
+    .join_from(events, streams, streams.c.id == events.c.stream_id)
+    .where(
+        events.c.type == literal_column("'message.recorded'"),
+        func.instr(events.c.data, bindparam("quoted")),
+        func.json_extract(events.c.data, literal_column("'$.author'")) == bindparam("author"),
+    )
+    .group_by(streams.c.id)
+    .order_by(streams.c.id)
+)
 READING = Statements(SELECT_EVENTS_BY_STREAM, SELECT_STREAM_NAMES, SELECT_STREAM_NAMES_BETWEEN)
 SELECT_TYPES_BACKWARDS = _page(
     select(events.c.position, events.c.type)
