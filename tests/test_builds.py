@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 import trainerlib
 from trainerlib import Recipe, Split
 from trainerlib.checks import check
+from trainerlib.diffs import Change
 from trainerlib.errors import DatasetError, LogMismatchError, NotFoundError
 from trainerlib.formats import FORMATS
 from trainerlib.tokens import estimate_tokens
-from trainerlib.versions import Change
 
 HALVES = Split(train=0.5, validation=0.25, test=0.25, seed=7)
 

@@ -6,7 +6,7 @@ import pytest
 
 import trainerlib
 from trainerlib import Recipe
-from trainerlib.versions import Change
+from trainerlib.diffs import Change
 
 
 @pytest.fixture

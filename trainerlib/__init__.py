@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     from trainerlib.chats import Chat
     from trainerlib.checks import check
     from trainerlib.conversations import Conversation, Correction, Feedback, Message
+    from trainerlib.diffs import DatasetDiff
     from trainerlib.errors import TrainerlibError
     from trainerlib.events import Attachment
     from trainerlib.examples import Example, Turn
+    from trainerlib.exports import ExportReport
     from trainerlib.imports import ImportReport
     from trainerlib.recipes import Recipe, Split
+    from trainerlib.registry import Datasets
     from trainerlib.store.eventstore import EventStore
-    from trainerlib.versions import Dataset, DatasetDiff, Datasets, ExportReport
+    from trainerlib.versions import Dataset
     from trainerlib.workspace import Stats, Workspace, load_recipe
     from trainerlib.workspace import open_workspace as open  # noqa: A004 - trainerlib.open reads as intended
 
@@ -39,11 +42,11 @@ _WHERE = {
     "Conversation": "trainerlib.conversations",
     "Correction": "trainerlib.conversations",
     "Dataset": "trainerlib.versions",
-    "DatasetDiff": "trainerlib.versions",
-    "Datasets": "trainerlib.versions",
+    "DatasetDiff": "trainerlib.diffs",
+    "Datasets": "trainerlib.registry",
     "EventStore": "trainerlib.store.eventstore",
     "Example": "trainerlib.examples",
-    "ExportReport": "trainerlib.versions",
+    "ExportReport": "trainerlib.exports",
     "Feedback": "trainerlib.conversations",
     "ImportReport": "trainerlib.imports",
     "Message": "trainerlib.conversations",

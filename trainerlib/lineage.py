@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from trainerlib.candidates import Preparer
+from trainerlib.checks import guess_format
 from trainerlib.conversations import Conversation, Message, fold
 from trainerlib.errors import DatasetError
 from trainerlib.events import Corrected, FeedbackGiven, JsonObject, MessageDeleted, MessageEdited, RecordedEvent
@@ -100,30 +101,22 @@ class Found(msgspec.Struct, frozen=True):
     window: Window
 
 
-def formats_of(wanted: JsonObject) -> list[str]:
-    """The formats a row may be in, by its keys."""
-    return [name for name, keys in _KEYS.items() if keys <= wanted.keys()]
-
-
-def find_row(
-    lines: Iterable[tuple[str, ConversationExamples]], wanted: JsonObject, formats: Sequence[str]
-) -> Found | None:
+def find_row(lines: Iterable[tuple[str, ConversationExamples]], wanted: JsonObject) -> Found | None:
     """The first row of a dataset that means the same as a row.
 
     Args:
         lines: `(split, examples)` of each conversation.
         wanted: what the row says, of `meaning`.
-        formats: the formats it may be in.
     """
+    name = guess_format(wanted) or ""
     probe = _probe(wanted)
-    numbers: Counter[tuple[str, str]] = Counter()
+    before: Counter[str] = Counter()
     for split, line in lines:
-        for name in formats:
-            made = rows(line, name)
-            for index, row in enumerate(made):
-                if probe in row and meaning(row) == wanted:
-                    return Found(split, name, numbers[split, name] + index + 1, line, _window_of(line, name, index))
-            numbers[split, name] += len(made)
+        made = rows(line, name)
+        for index, row in enumerate(made):
+            if probe in row and meaning(row) == wanted:
+                return Found(split, name, before[split] + index + 1, line, _window_of(line, name, index))
+        before[split] += len(made)
     return None
 
 
@@ -207,7 +200,7 @@ def meaning(line: bytes) -> JsonObject:
     """What a row says, however it is written.
 
     Raises:
-        DatasetError: it is no JSON object.
+        DatasetError: it is no JSON object, or has the keys of no format.
 
     >>> meaning(b'{ "label": true, "completion": [] }')
     {'label': True, 'completion': []}
@@ -218,6 +211,8 @@ def meaning(line: bytes) -> JsonObject:
         raise DatasetError(f"the line is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise DatasetError("the line is not a JSON object, as a row of a dataset is")
+    if guess_format(value) is None:
+        raise DatasetError("the line has the keys of no format of trainerlib")
     return value
 
 
@@ -236,13 +231,3 @@ def _instructions(conversation: Conversation, reply: Message) -> set[int]:
 
 
 _CHANGES = (Corrected, FeedbackGiven, MessageEdited, MessageDeleted)
-_KEYS: dict[str, set[str]] = {
-    "openai-chat": {"messages"},
-    "openai-preference": {"input", "preferred_output", "non_preferred_output"},
-    "trl-kto": {"prompt", "completion", "label"},
-    "trl-sft": {"prompt", "completion"},
-    "trl-preference": {"prompt", "chosen", "rejected"},
-    "sharegpt": {"conversations"},
-    "alpaca": {"instruction", "output"},
-}
-"""Keys by which the rows of each format are known."""

@@ -62,12 +62,13 @@ from trainerlib.importers.directory import Rating
 from trainerlib.imports import DirectoryReport, ImportReport, Progress, import_directory, import_file, imported
 from trainerlib.people import Person, Policies
 from trainerlib.recipes import Recipe
+from trainerlib.registry import Datasets
 from trainerlib.store import projections
 from trainerlib.store.authors import conversations_of
 from trainerlib.store.eventstore import EventStore
 from trainerlib.store.projections import ConversationSummary
 from trainerlib.store.search import SearchIndex
-from trainerlib.versions import Datasets, Held
+from trainerlib.versions import Held
 
 DATABASE = "trainer.db"
 DIRECTORIES = ("files", "datasets", "archive", "models")
