@@ -33,7 +33,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import inspect
 
-from trainerlib.datasets import EXCLUSIONS
+from trainerlib.datasets import why
 from trainerlib.errors import DatasetError
 from trainerlib.events import DatasetBuilt
 from trainerlib.examples import ConversationExamples, Example
@@ -371,7 +371,7 @@ def _left_out(built: DatasetBuilt) -> Iterator[str]:
     if built.excluded:
         yield _table(
             ("reason", "#replies", "meaning"),
-            [(reason, count, EXCLUSIONS.get(reason, "")) for reason, count in _most_first(built.excluded)],
+            [(reason, count, why(reason)) for reason, count in _most_first(built.excluded)],
         )
 
 

@@ -32,6 +32,7 @@ from trainerlib.consent import Permissions
 from trainerlib.conversations import Conversation
 from trainerlib.examples import ConversationExamples, Window
 from trainerlib.leakage import SplitKeeper, shortened
+from trainerlib.quality import CALLABLE
 from trainerlib.quality import EXCLUSIONS as QUALITY_EXCLUSIONS
 from trainerlib.recipes import Recipe, Split
 
@@ -64,6 +65,17 @@ EXCLUSIONS: dict[str, str] = {
     "said-elsewhere": "but for case and punctuation it says what an example of another split says",
 } | QUALITY_EXCLUSIONS
 """Every reason a candidate can be left out for, and what it means."""
+
+
+def why(reason: str) -> str:
+    """What a reason code means.
+
+    >>> why("duplicate"), why("filter:no_profanity")
+    ('exact duplicate of an earlier example', "the recipe's filter no_profanity said no")
+    """
+    if reason.startswith(CALLABLE):
+        return f"the recipe's filter {reason.removeprefix(CALLABLE)} said no"
+    return EXCLUSIONS.get(reason, "a reason this version of trainerlib does not know")
 
 
 class Exclusion(msgspec.Struct, frozen=True, gc=False):

@@ -109,6 +109,10 @@ class Quality(msgspec.Struct, frozen=True):
         return words
 
 
+CALLABLE = "filter:"
+"""Beginning of the reason code of a filter of the user's own."""
+
+
 def filters(quality: Quality) -> list[tuple[str, Filter]]:
     """`(reason code, filter)` of everything that is switched on, built-in ones first, always in the same order.
 
@@ -139,7 +143,7 @@ def filters(quality: Quality) -> list[tuple[str, Filter]]:
     names = Counter(path.partition(":")[2] for path in quality.callables)
     for path in quality.callables:
         name = path.partition(":")[2]
-        found.append((f"filter:{name if names[name] == 1 else path}", _imported(path)))
+        found.append((f"{CALLABLE}{name if names[name] == 1 else path}", _imported(path)))
     return found
 
 

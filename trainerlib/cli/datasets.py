@@ -81,7 +81,7 @@ def list_(session: Session) -> None:
     elif not found:
         say("  no datasets yet; build one with: trainerlib dataset build NAME")
     else:
-        columns = ("dataset", "#position", "#candidates", "#examples", "splits", "sha256")
+        columns = ("dataset", "#position", "#candidates", "#examples", "splits", "sha256", "about it")
         table(
             columns,
             [
@@ -92,6 +92,7 @@ def list_(session: Session) -> None:
                     item.examples,
                     splits(item),
                     digest(item),
+                    about(item),
                 )
                 for item in found
             ],
@@ -306,6 +307,13 @@ def label(dataset: Dataset) -> str:
     return f"{dataset.name}@{dataset.version}"
 
 
+def about(dataset: Dataset) -> str:
+    """What was said of a dataset after it was built: what it is selected for, its tags and its note."""
+    gone = ["erased"] if dataset.erased else []
+    selected = [f"selected as {dataset.selected}"] if dataset.selected else []
+    return " · ".join([*gone, *selected, *dataset.tags, *([one_line(dataset.note, 60)] if dataset.note else [])])
+
+
 def digest(dataset: Dataset) -> str:
     """A short sha256 over all of its files' sha256."""
     return sha256("".join(dataset.sha256[name] for name in sorted(dataset.sha256)).encode()).hexdigest()[:12]
@@ -313,13 +321,13 @@ def digest(dataset: Dataset) -> str:
 
 def tell(dataset: Dataset, *, built: bool = True) -> None:
     """What became of every candidate; with `built`, whether anything is new."""
-    from trainerlib.datasets import EXCLUSIONS
+    from trainerlib.datasets import why
 
     say(f"  {counted(dataset.candidates, 'candidate reply')}")
     wide = max(len(f"{dataset.candidates:,}"), 4) + 4
     say(f"{dataset.examples:>{wide},}  examples      {splits(dataset)}")
     for reason, count in dataset.excluded.items():
-        say(f"{count:>{wide},}  excluded: {EXCLUSIONS.get(reason, reason)}  [{reason}]")
+        say(f"{count:>{wide},}  excluded: {why(reason)}  [{reason}]")
     say(f"{'─' * (wide - 4):>{wide}}")
     say(f"{dataset.examples + sum(dataset.excluded.values()):>{wide},}  = every candidate accounted for")
     if dataset.redacted:
@@ -335,8 +343,8 @@ def tell(dataset: Dataset, *, built: bool = True) -> None:
         say("  to use the rest: trainerlib person consent PERSON, or import with --basis TEXT")
     if "platform-policy" in dataset.excluded:
         say("  to use the rest, once it is permitted: trainerlib policy grant PLATFORM --note TEXT")
-    if dataset.tags or dataset.note:
-        say("  " + " · ".join([*dataset.tags, *([one_line(dataset.note, 120)] if dataset.note else [])]))
+    if about(dataset):
+        say(f"  {about(dataset)}")
     tokens = f"about {dataset.estimate_tokens():,} tokens (estimate)"
     say(f"  {dataset.name} v{dataset.version} at position {dataset.position:,} · sha256 {digest(dataset)}… · {tokens}")
     if built and not dataset.new:

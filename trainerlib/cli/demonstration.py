@@ -18,7 +18,8 @@ from trainerlib.cli.output import emit, say, styled, table
 from trainerlib.cli.session import Session
 
 if TYPE_CHECKING:
-    from trainerlib.versions import Dataset, ExportReport
+    from trainerlib.exports import ExportReport
+    from trainerlib.versions import Dataset
     from trainerlib.workspace import Workspace
 
 _MARK = "# This workspace was made by `trainerlib demo`.\n"
@@ -123,7 +124,7 @@ def _export(dataset: Dataset, directory: Path) -> tuple[list[ExportReport], bool
 
 
 def _tell(workspace: Workspace, dataset: Dataset, reports: list[ExportReport]) -> None:
-    from trainerlib.datasets import EXCLUSIONS
+    from trainerlib.datasets import why
 
     stats = workspace.stats()
     languages: dict[str, int] = {}
@@ -139,7 +140,7 @@ def _tell(workspace: Workspace, dataset: Dataset, reports: list[ExportReport]) -
     became: list[tuple[Any, ...]] = [
         ("candidates", dataset.candidates, "every reply is one"),
         ("  examples", dataset.examples, splits(dataset)),
-        *(("  excluded", count, f"{reason}: {EXCLUSIONS[reason]}") for reason, count in dataset.excluded.items()),
+        *(("  excluded", count, f"{reason}: {why(reason)}") for reason, count in dataset.excluded.items()),
     ]
     files: list[tuple[Any, ...]] = [
         (item.path.name if item.path else "", item.rows, f"sha256 {item.sha256[:16]}…") for item in reports

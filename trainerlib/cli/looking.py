@@ -170,7 +170,7 @@ def _lines(message: Message, time: str) -> Iterator[tuple[str, str]]:
     notes = [note for note, true in (("edited", message.original is not None), ("deleted", message.deleted)) if true]
     notes += ["not to be learned"] if message.weight == 0 else []
     yield f"  #{message.id}  {time}  {speaker}" + (f"  ({', '.join(notes)})" if notes else ""), _STYLES[message.role]
-    text = message.content or "[" + ", ".join(item.name or item.kind for item in message.attachments) + "]"
+    text = message.content or "[" + (", ".join(item.name or item.kind for item in message.attachments) or "empty") + "]"
     replaced = bool(message.corrections) or message.deleted
     yield wrapped(text, indent="      "), "dim strike" if replaced else ""
     for correction in message.corrections:
