@@ -11,7 +11,16 @@ import trainerlib
 from trainerlib import Recipe
 from trainerlib.consent import Permissions, fold
 from trainerlib.errors import InvalidEventError
-from trainerlib.events import ConsentGiven, ConsentWithdrawn, Imported, RecordedEvent
+from trainerlib.events import (
+    ConsentGiven,
+    ConsentWithdrawn,
+    Imported,
+    RecordedEvent,
+    TrainingAttempted,
+    TrainingFailed,
+    TrainingRequested,
+    TrainingSucceeded,
+)
 
 
 @pytest.fixture
@@ -79,6 +88,27 @@ def test_a_withdrawal_names_what_holds_the_person_already(ws):
     [held] = ws.holding("telegram:7")
     assert (held.dataset, held.version, held.conversation, len(held.examples)) == ("support", 1, "telegram:1", 2)
     assert ws.holding("telegram:9") == []
+
+
+def test_a_withdrawal_names_what_was_trained_on_the_person(ws):
+    """The job that was given the split they are in and the model it made; no job that was refused."""
+    talk(ws, "telegram:1", "telegram:7")
+    ws.person("telegram:7").give_consent()
+    build(ws)
+    [held] = ws.holding("telegram:7")
+    assert (held.jobs, held.models) == ((), ())
+    other = next(name for name in ("train", "test") if name != held.split)
+    for job, split, outcome in (
+        ("a1", held.split, TrainingSucceeded("local:support-v1")),
+        ("b2", held.split, TrainingFailed("closed", refused=True)),
+        ("c3", other, TrainingSucceeded("local:other")),
+        ("d4", held.split, TrainingAttempted(1)),
+    ):
+        request = TrainingRequested("local", "base", "support", 1, "sft", "trl-sft", {split: "9f2c"}, {split: 1})
+        ws.store.append(f"training/{job}", [request, outcome])
+    [held] = ws.holding("telegram:7")
+    assert (held.jobs, held.models) == (("a1", "d4"), ("local:support-v1",))
+    assert ws.lineage(2) == [held]
 
 
 def test_consent_has_its_wording_its_time_and_who_recorded_it(ws):

@@ -21,6 +21,13 @@
     ├── SettingsError              workspace.toml or an environment variable is wrong
     ├── RecipeError                a recipe is wrong or contradicts itself
     ├── DatasetError               a dataset cannot be built or exported
+    ├── ModelError                 a chat model cannot answer
+    │   ├── ModelUnavailableError      it did not answer in time, or its server has trouble; ask again later
+    │   ├── ModelRefusedError          it will not answer this, however often it is asked
+    │   └── BudgetError                the tokens set aside for a person, a chat or the day are used up
+    ├── TrainingError              a training job cannot be begun or changed
+    ├── EvaluationError            a model cannot be evaluated
+    ├── PromotionError             a model may not take over
     └── ImportError_               a file cannot be imported
         ├── UnrecognisedFormatError    its content fits no known format
         ├── AssistantUnknownError      nobody said who the assistant is
@@ -134,6 +141,34 @@ class RecipeError(TrainerlibError):
 
 class DatasetError(TrainerlibError):
     """A dataset cannot be built, read or exported."""
+
+
+class ModelError(TrainerlibError):
+    """A chat model cannot answer, or there is no such model."""
+
+
+class ModelUnavailableError(ModelError):
+    """The model did not answer in time, or its server has trouble; the same question may be answered later."""
+
+
+class ModelRefusedError(ModelError):
+    """The model will not answer this, however often it is asked: a wrong key, an unknown model, a bad request."""
+
+
+class BudgetError(ModelError):
+    """The tokens that the settings allow a person, a chat or the day are used up."""
+
+
+class TrainingError(TrainerlibError):
+    """A training job cannot be begun, followed or changed."""
+
+
+class EvaluationError(TrainerlibError):
+    """A model cannot be evaluated: nothing to ask, or the cases do not read."""
+
+
+class PromotionError(TrainerlibError):
+    """A model may not take over: it was not evaluated, it did worse, or there is none to go back to."""
 
 
 class ImportError_(TrainerlibError):  # noqa: N801, N818 - the underscore keeps the builtin visible

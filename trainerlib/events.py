@@ -174,10 +174,11 @@ class ReplyGenerated(Event, frozen=True):
         instruction: the system text it was given.
         context: log positions of the messages and corrections it was shown.
         parameters: sampling parameters.
-        usage: token counts by name.
+        usage: token counts by name, `input_tokens` and `output_tokens` among them.
         latency: seconds from request to last token.
         cost: US dollars.
         erased: its words were blanked with those of a person who was erased.
+        recall: the settings by which similar corrections were chosen for `context`.
     """
 
     wire_name: ClassVar[str] = "reply.generated"
@@ -192,6 +193,7 @@ class ReplyGenerated(Event, frozen=True):
     latency: float | None = None
     cost: float | None = None
     erased: bool = False
+    recall: JsonObject = msgspec.field(default_factory=dict)
 
 
 class ReplyDelivered(Event, frozen=True):
@@ -434,6 +436,305 @@ class PolicyRevoked(Event, frozen=True):
     by: str = ""
 
 
+# --- training stream -------------------------------------------------------------------------------------------------
+
+
+class TrainingRequested(Event, frozen=True):
+    """Somebody wants a fine-tune; recorded before anything is sent or spent. The stream tells the job.
+
+    Attributes:
+        trainer: who does it: `openai`, `local`, `bundle`, or the name of an entry point.
+        model: the model to begin with, as the trainer calls it.
+        dataset: name of the dataset.
+        dataset_version: its version.
+        method: `sft` learns the chosen sides, `dpo` prefers them to the rejected ones, `kto` has single sides labelled.
+        format: the format the files are in.
+        sha256: hex digest of the file of each split that is used.
+        rows: rows of each of them.
+        hyperparameters: what the trainer was told, as it calls it.
+        seed: of the training, when one is set.
+        suffix: what the new model is to be called.
+        tokens: of the training file, seen once, as it was counted or estimated.
+        cost: US dollars that it was thought to cost.
+        by: who wants it.
+    """
+
+    wire_name: ClassVar[str] = "training.requested"
+
+    trainer: str
+    model: str
+    dataset: str
+    dataset_version: int
+    method: Literal["sft", "dpo", "kto"]
+    format: str
+    sha256: dict[str, str]
+    rows: dict[str, int]
+    hyperparameters: JsonObject = msgspec.field(default_factory=dict)
+    seed: int | None = None
+    suffix: str = ""
+    tokens: int = 0
+    cost: float | None = None
+    by: str = ""
+
+
+class TrainingFileUploaded(Event, frozen=True):
+    """The trainer has the file of a split.
+
+    Attributes:
+        split: whose file.
+        file: the trainer's id of it.
+        sha256: hex digest of what was sent.
+        size: bytes.
+    """
+
+    wire_name: ClassVar[str] = "training.file-uploaded"
+
+    split: str
+    file: str
+    sha256: str
+    size: int
+
+
+class TrainingAttempted(Event, frozen=True):
+    """The request that makes the job is about to be sent: from here on the job may exist, whatever was answered."""
+
+    wire_name: ClassVar[str] = "training.attempted"
+
+    attempt: int
+
+
+class TrainingSubmitted(Event, frozen=True):
+    """The trainer has the job.
+
+    Attributes:
+        remote: the trainer's id of it.
+        state: the state it was in, in the trainer's words.
+        found: the request was not answered, and the job was found in the trainer's list.
+    """
+
+    wire_name: ClassVar[str] = "training.submitted"
+
+    remote: str
+    state: str = ""
+    found: bool = False
+
+
+class TrainingProgressed(Event, frozen=True):
+    """The trainer reported something.
+
+    Attributes:
+        state: the state the job is in, in the trainer's words, when it changed.
+        step: optimiser steps done.
+        steps: optimiser steps there will be.
+        epoch: epochs done.
+        metrics: what was measured at this step, by name.
+        message: the trainer's words.
+        level: `info`, `warn` or `error`.
+        at: when the trainer says it happened.
+    """
+
+    wire_name: ClassVar[str] = "training.progressed"
+
+    state: str = ""
+    step: int | None = None
+    steps: int | None = None
+    epoch: float | None = None
+    metrics: dict[str, float] = msgspec.field(default_factory=dict)
+    message: str = ""
+    level: str = "info"
+    at: datetime | None = None
+
+
+class TrainingCheckpointed(Event, frozen=True):
+    """The trainer kept a state of the model on the way.
+
+    Attributes:
+        checkpoint: its name, a model of its own where the trainer serves it.
+        step: optimiser steps done.
+        metrics: what was measured there, by name.
+    """
+
+    wire_name: ClassVar[str] = "training.checkpointed"
+
+    checkpoint: str
+    step: int
+    metrics: dict[str, float] = msgspec.field(default_factory=dict)
+
+
+class TrainingSucceeded(Event, frozen=True):
+    """The job is done.
+
+    Attributes:
+        model: the new model, by the name it is chosen by: `openai:ft:...`, `local:support-v3`.
+        tokens: tokens trained on, as the trainer counted.
+        metrics: of the end, by name.
+        sha256: hex digest of each file that was made, where they are on this machine.
+    """
+
+    wire_name: ClassVar[str] = "training.succeeded"
+
+    model: str
+    tokens: int | None = None
+    metrics: dict[str, float] = msgspec.field(default_factory=dict)
+    sha256: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class TrainingFailed(Event, frozen=True):
+    """The job was refused or failed; a job that was refused cost nothing.
+
+    Attributes:
+        error: the trainer's words, without secrets.
+        code: its code for it, such as `invalid_training_file`, or `http-403`.
+        refused: it was never begun.
+        advice: what to do instead.
+    """
+
+    wire_name: ClassVar[str] = "training.failed"
+
+    error: str
+    code: str = ""
+    refused: bool = False
+    advice: str = ""
+
+
+class TrainingCancelled(Event, frozen=True):
+    """The job was ended before its time, by somebody here or at the trainer's."""
+
+    wire_name: ClassVar[str] = "training.cancelled"
+
+    by: str = ""
+
+
+# --- model stream ----------------------------------------------------------------------------------------------------
+
+
+class ModelAdded(Event, frozen=True):
+    """A model can be chosen; the stream tells its name, `local:support-v3`.
+
+    Attributes:
+        base: the model it was tuned from.
+        job: id of the training job it comes from; empty for one trained elsewhere.
+        sha256: hex digest of each of its files, where they lie in the workspace.
+        note: where it comes from, in somebody's words.
+        by: who added it.
+    """
+
+    wire_name: ClassVar[str] = "model.added"
+
+    base: str = ""
+    job: str = ""
+    sha256: dict[str, str] = msgspec.field(default_factory=dict)
+    note: str = ""
+    by: str = ""
+
+
+class Interval(msgspec.Struct, frozen=True, gc=False):
+    """A mean difference and the bounds of its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class ModelEvaluated(Event, frozen=True):
+    """A model was tried on replies that it had not seen; the stream tells which model.
+
+    Attributes:
+        evaluation: its id, which names its files.
+        dataset: the dataset whose held-out replies were asked; empty for cases of somebody's own.
+        dataset_version: its version.
+        split: the split they are in.
+        against: the model it was compared with; empty for none.
+        cases: how many replies were asked for.
+        errors: how many of them failed.
+        against_errors: how many of the other model's failed.
+        scores: mean of each metric.
+        against_scores: the other model's.
+        differences: of each metric where both answered, this model less the other.
+        worse: how many cases the other model answered better, by chrF.
+        sha256: hex digest of each file of the evaluation.
+        judge: the model that judged, if one did.
+        seed: of the resampling.
+        cost: US dollars of both models and the judge, where prices are known.
+        by: who had it done.
+    """
+
+    wire_name: ClassVar[str] = "model.evaluated"
+
+    evaluation: str
+    dataset: str = ""
+    dataset_version: int = 0
+    split: str = ""
+    against: str = ""
+    cases: int = 0
+    errors: int = 0
+    against_errors: int = 0
+    scores: dict[str, float] = msgspec.field(default_factory=dict)
+    against_scores: dict[str, float] = msgspec.field(default_factory=dict)
+    differences: dict[str, Interval] = msgspec.field(default_factory=dict)
+    worse: int = 0
+    sha256: dict[str, str] = msgspec.field(default_factory=dict)
+    judge: str = ""
+    seed: int = 0
+    cost: float | None = None
+    by: str = ""
+
+
+# --- promotion stream ------------------------------------------------------------------------------------------------
+
+
+class ModelPromoted(Event, frozen=True):
+    """A model answers from here on.
+
+    Attributes:
+        model: its name.
+        evaluation: the evaluation it was promoted on; empty when it was forced.
+        forced: it was promoted although it was not evaluated, or did worse.
+        note: why.
+        by: who promoted it.
+    """
+
+    wire_name: ClassVar[str] = "model.promoted"
+
+    model: str
+    evaluation: str = ""
+    forced: bool = False
+    note: str = ""
+    by: str = ""
+
+
+class ModelRolledBack(Event, frozen=True):
+    """The model before answers again.
+
+    Attributes:
+        model: the one that answers from here on.
+        note: why.
+        by: who did it.
+    """
+
+    wire_name: ClassVar[str] = "model.rolled-back"
+
+    model: str
+    note: str = ""
+    by: str = ""
+
+
+class CandidateSet(Event, frozen=True):
+    """A share of the conversations is answered by another model, always the same ones.
+
+    Attributes:
+        model: the candidate; empty when there is none from here on.
+        share: of conversations, 0 to 1.
+        by: who set it.
+    """
+
+    wire_name: ClassVar[str] = "candidate.set"
+
+    model: str = ""
+    share: float = 0.0
+    by: str = ""
+
+
 # --- import stream ---------------------------------------------------------------------------------------------------
 
 
@@ -494,6 +795,20 @@ EVENTS: tuple[type[Event], ...] = (
     PersonErased,
     PolicyGranted,
     PolicyRevoked,
+    TrainingRequested,
+    TrainingFileUploaded,
+    TrainingAttempted,
+    TrainingSubmitted,
+    TrainingProgressed,
+    TrainingCheckpointed,
+    TrainingSucceeded,
+    TrainingFailed,
+    TrainingCancelled,
+    ModelAdded,
+    ModelEvaluated,
+    ModelPromoted,
+    ModelRolledBack,
+    CandidateSet,
     Imported,
 )
 

@@ -16,6 +16,7 @@ from trainerlib.lineage import Explanation, meaning
 from trainerlib.recipes import Recipe
 from trainerlib.store.erasing import erasures
 from trainerlib.store.eventstore import EventStore
+from trainerlib.training import PREFIX, fold_all, trained_on
 from trainerlib.versions import Dataset, Held, Side, refuse_erased
 
 _NAME = re.compile(r"[^\W_][\w.-]{0,99}")
@@ -185,8 +186,12 @@ class Datasets:
         raise NotFoundError(f"no row of {where} says this: the line was edited, or comes from elsewhere")
 
     def holding(self, conversations: Collection[str], *, message: int | None = None) -> Iterator[Held]:
-        """Every dataset that conversations, or one message of them, went into."""
-        return chain.from_iterable(dataset.holding(conversations, message=message) for dataset in self.list())
+        """Every dataset that conversations, or one message of them, went into, and what was trained on it."""
+        jobs = fold_all(self._store.read_named(PREFIX))
+        for held in chain.from_iterable(dataset.holding(conversations, message=message) for dataset in self.list()):
+            given = [job for job in jobs if trained_on(job, held.dataset, held.version, held.split)]
+            models = tuple([job.model for job in given if job.model])
+            yield msgspec.structs.replace(held, jobs=tuple([job.id for job in given]), models=models)
 
     def _versions(self, name: str) -> _Versions:
         said = [recorded.event for recorded in self._store.read(f"dataset/{name}")]
@@ -199,4 +204,4 @@ _Versions = list[Dataset]
 
 def _feeds_datasets(wire_name: str) -> bool:
     """Whether an event of this name can change what a dataset has: its own record cannot."""
-    return not wire_name.startswith(("dataset.", "training.", "model."))
+    return not wire_name.startswith(("dataset.", "training.", "model.", "candidate."))

@@ -86,6 +86,66 @@ class RedactionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     ] = field(default_factory=dict)
 
 
+class ChatSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which model answers, and what it is shown.
+
+    Attributes:
+        model: the model that answers until one is promoted: `memory`, `openai:NAME`, `local:NAME`.
+        turns: turns of the dialogue that a model is shown at most.
+        tokens: tokens of the prompt at most, estimated.
+        parameters: of sampling, as the model's API calls them.
+    """
+
+    model: Annotated[str, Meta(min_length=1, description='a name such as "memory" or "openai:gpt-x"')] = "memory"
+    turns: Annotated[int, Meta(ge=1, le=10_000, description="a whole number from 1 to 10000")] = 20
+    tokens: Annotated[int, Meta(ge=64, le=10_000_000, description="a whole number from 64 to 10000000")] = 4096
+    parameters: Annotated[
+        dict[str, str | int | float | bool], Meta(description="a table, such as { temperature = 0.2, max_tokens = 500 }")
+    ] = field(default_factory=dict)
+
+
+class RecallSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which similar corrections a model is shown.
+
+    Attributes:
+        count: how many at most; 0 for none.
+        tokens: tokens of them all at most, estimated.
+        threshold: similarity of the questions from which a correction counts, 0 to 1.
+    """
+
+    count: Annotated[int, Meta(ge=0, le=100, description="a whole number from 0 to 100")] = 3
+    tokens: Annotated[int, Meta(ge=0, le=1_000_000, description="a whole number from 0 to 1000000")] = 800
+    threshold: Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")] = 0.5
+
+
+class BudgetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many tokens, read and written, models may use in a day (UTC); 0 for as many as they like.
+
+    Attributes:
+        person: for one person.
+        chat: for one conversation.
+        day: altogether.
+    """
+
+    person: Annotated[int, Meta(ge=0, description="a whole number, 0 for no limit")] = 0
+    chat: Annotated[int, Meta(ge=0, description="a whole number, 0 for no limit")] = 0
+    day: Annotated[int, Meta(ge=0, description="a whole number, 0 for no limit")] = 0
+
+
+class OpenAISettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where OpenAI's API, or one like it, is reached; the key is the secret `OPENAI_API_KEY`.
+
+    Attributes:
+        base_url: address of the API; empty for OpenAI's own, or `$OPENAI_BASE_URL`.
+        timeout: seconds without a sign of life after which a request is given up.
+        retries: how often a request that may be repeated is repeated.
+    """
+
+    base_url: Annotated[str, Meta(description='an address such as "http://localhost:11434/v1"')] = ""
+    timeout: Annotated[float, Meta(gt=0, le=3_600, description="seconds, above 0, at most 3600")] = 60.0
+    retries: Annotated[int, Meta(ge=0, le=20, description="a whole number from 0 to 20")] = 4
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set for a workspace; a section of `workspace.toml` each.
 
@@ -94,6 +154,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         database: `[database]`.
         import_: `[import]`.
         redaction: `[redaction]`.
+        chat: `[chat]`.
+        recall: `[recall]`.
+        budget: `[budget]`.
+        openai: `[openai]`.
         prices: `[prices]`: what models cost, in place of the built-in table.
     """
 
@@ -101,6 +165,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     import_: ImportSettings = field(name="import", default_factory=ImportSettings)
     redaction: RedactionSettings = field(default_factory=RedactionSettings)
+    chat: ChatSettings = field(default_factory=ChatSettings)
+    recall: RecallSettings = field(default_factory=RecallSettings)
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
+    openai: OpenAISettings = field(default_factory=OpenAISettings)
     prices: dict[str, Price] = field(default_factory=dict)
 
 
@@ -269,6 +337,27 @@ TEMPLATE = """\
 # names = []                # people and companies that a redacting recipe replaces: ["Anna", "Flower shop"]
 # patterns = {}             # your own values, by the name of their placeholder: { order = "ORD-[0-9]+" }
 
+[chat]
+# model = "memory"          # what answers until a model is promoted: "memory", "openai:NAME", "local:NAME"
+# turns = 20                # turns of the dialogue that a model is shown at most
+# tokens = 4096             # tokens of the whole prompt at most (estimate)
+# parameters = {}           # of sampling, as the model calls them: { temperature = 0.2, max_tokens = 500 }
+
+[recall]
+# count = 3                 # similar corrections that a model is shown at most; 0 for none
+# tokens = 800              # tokens of them all at most (estimate)
+# threshold = 0.5           # similarity of the questions from which a correction counts, 0 to 1
+
+[budget]
+# person = 0                # tokens a day (UTC) that models may use for one person; 0 for as many as they like
+# chat = 0                  # ... in one conversation
+# day = 0                   # ... altogether
+
+[openai]
+# base_url = ""             # another address of such an API: "http://localhost:11434/v1" for Ollama
+# timeout = 60.0            # seconds without a sign of life after which a request is given up
+# retries = 4               # how often a request that may be repeated is repeated
+
 [prices]
 # "gpt-4.1-mini" = { training = 5.0 }   # US dollars per million tokens, in place of the built-in table
 """
@@ -285,6 +374,7 @@ Answer politely and briefly, in the language of the question. When you do not kn
 SECRETS_TEMPLATE = """\
 # Secrets of this workspace, a NAME=value a line. This file stays on this machine: .gitignore keeps it out of git.
 # A variable of the environment with the same name goes first.
+# OPENAI_API_KEY=
 """
 """`.env` as `trainerlib init` writes it."""
 

@@ -72,6 +72,8 @@ class Held(msgspec.Struct, frozen=True):
         split: the split.
         conversation: the conversation.
         examples: ids of the replies whose examples it is in.
+        jobs: ids of the training jobs that were given the split.
+        models: the models that came out of them.
     """
 
     dataset: str
@@ -79,6 +81,8 @@ class Held(msgspec.Struct, frozen=True):
     split: str
     conversation: str
     examples: tuple[int, ...]
+    jobs: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
 
 
 class Dataset:

@@ -505,12 +505,12 @@ class Workspace:
         return [Person(self.store, name) for name in names if not name.startswith(ERASED)]
 
     def holding(self, person: str) -> list[Held]:
-        """Every dataset that conversations of a person went into, and the examples made of them."""
+        """Every dataset that conversations of a person went into, the examples made of them, and what was trained on it."""
         conversations = frozenset(conversations_of(self.store.database, person))
         return list(self.datasets.holding(conversations)) if conversations else []
 
     def lineage(self, message_id: int) -> list[Held]:
-        """Every dataset that a message went into, and the examples that show it or answer with it.
+        """Every dataset, job and model that a message went into, and the examples that show it or answer with it.
 
         Raises:
             NotFoundError: no message has that id.

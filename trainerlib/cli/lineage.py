@@ -52,7 +52,7 @@ def lineage(
         str, typer.Argument(metavar="MESSAGE_ID", help="Id of the message, as `show` and `search` print it.")
     ],
 ) -> None:
-    """Say which datasets a message went into."""
+    """Say which datasets, training jobs and models a message went into."""
     with session.open() as workspace:
         held = workspace.lineage(number(message))
     if session.json:
@@ -66,9 +66,16 @@ def lineage(
 def tell_held(held: Sequence[Held]) -> None:
     """Which datasets hold something, a row each."""
     table(
-        ("dataset", "split", "conversation", "#examples"),
-        [(f"{one.dataset}@{one.version}", one.split, one.conversation, len(one.examples)) for one in held],
+        ("dataset", "split", "conversation", "#examples", "trained"),
+        [
+            (f"{one.dataset}@{one.version}", one.split, one.conversation, len(one.examples), _trained(one))
+            for one in held
+        ],
     )
+
+
+def _trained(held: Held) -> str:
+    return ", ".join([*(f"job {job}" for job in held.jobs), *held.models])
 
 
 def leakage(session: Session, name: Which) -> None:
