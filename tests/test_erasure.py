@@ -22,7 +22,8 @@ from trainerlib import Recipe, Split
 from trainerlib.blanking import pseudonym
 from trainerlib.erasure import LEDGER, erase_person, erased_datasets, export_person, reapply, unfinished
 from trainerlib.errors import BusyError, DatasetError, InvalidEventError, NotFoundError
-from trainerlib.events import Attachment, DatasetArchived, MessageRecorded, TranscriptRecorded
+from trainerlib.events import Attachment, DatasetArchived, MessageRecorded, ReplyGenerated, TranscriptRecorded
+from trainerlib.store.answers import AnswerIndex
 from trainerlib.store.eventstore import Append, EventStore
 
 OLGA, BEN, ANNA = "telegram:user7", "telegram:user8", "telegram:user1"
@@ -121,6 +122,10 @@ def leave_traces(ws):
             ws.correct(reply.id, word["correction"], by=ID, note=word["note"])
             ws.give_feedback(reply.id, by=ID, rating=-1, text=word["feedback"], reason=word["feedback"])
             ws.correct(replies[-1].id, f"{word['message']}?", by=ANNA, note=word["note"])
+    for reply in replies:
+        # Corrections and what they answer are in the index of answers, and so are approved replies.
+        ws.give_feedback(reply.id, by=BEN, rating=1)
+    AnswerIndex(ws.store).catch_up()
     ws.search("розы")
 
 
@@ -169,6 +174,28 @@ def test_nothing_is_left_of_a_person_and_everything_else_goes_on(tmp_path):
         assert ws.verify() == []
         ws.rebuild()
         assert ws.verify() == []
+
+
+def test_nothing_of_a_person_is_recalled(ws):
+    """Not their question, not its answer, not their correction; what others taught is as it was."""
+    chat = ws.conversation("telegram:group")
+    ask = [("Где щжзаказ Ольги?", OLGA), ("Сколько стоят розы?", BEN), ("Есть щжтюльпаны?", BEN)]
+    replies = []
+    for question, author in ask:
+        asked = chat.record("user", question, author=author)
+        replies.append(chat.record("assistant", "Не знаю.", in_reply_to=asked))
+    for reply, text, by in zip(replies, ["щжедет", "Пять.", "щжесть"], [ANNA, ANNA, OLGA], strict=True):
+        ws.correct(reply.id, text, by=by)
+    index = AnswerIndex(ws.store)
+    for (question, _), text in zip(ask, ["щжедет", "Пять.", "щжесть"], strict=True):
+        assert [one.answer for one in index.find(question, limit=1, threshold=0.9)] == [text]
+    ws.edit(replies[2].id - 1, "Есть пионы?")
+    erase(ws)
+    assert [len(index.find(question, limit=1, threshold=0.9)) for question, _ in ask] == [0, 1, 0]
+    for table in ("answers", "answer_entries", "answer_terms"):
+        assert "щж" not in str(ws.store.database.query(f"SELECT * FROM {table}"))
+    assert containing(ws.path, "щжзаказ", "щжедет", "щжесть") == []
+    assert index.verify() == []
 
 
 # --- what is left of others -------------------------------------------------------------------------------------------
@@ -608,3 +635,19 @@ def test_the_workspace_needs_no_directories(tmp_path):
     with EventStore(tmp_path / "trainer.db") as store:
         store.append("conversation/a", [MessageRecorded("user", "Я Ольга", OLGA)])
         assert erase_person(store, Path(tmp_path), OLGA).messages == 1
+
+
+def test_a_reply_that_was_recalled_for_others_is_erased_with_whom_it_was_for(ws):
+    """However often it was approved and repeated since."""
+    shown, ids = (), []
+    for name, person in (("telegram:1", OLGA), ("telegram:2", BEN), ("telegram:3", "telegram:user9")):
+        asked = ws.conversation(name).record("user", "Когда привезут букет?", author=person)
+        reply = ReplyGenerated("Ольга, ваш букет привезут в среду к семи.", asked.number, "memory", context=shown)
+        [recorded] = ws.store.append(f"conversation/{name}", [reply])
+        ws.give_feedback(recorded.position, by=BEN, rating=1)
+        shown = (recorded.position,)
+        ids.append(recorded.position)
+    erase(ws)
+    assert [ws.message(one).text for one in ids] == ["", "", ""]
+    assert containing(ws.path, "Ольга") == []
+    assert ws.verify() == []

@@ -222,7 +222,8 @@ def blank(events: Sequence[RecordedEvent], person: str, name: str, *, until: int
 
 def lost(event: Event) -> str:
     """The words of a blanked event that may stand in replies to others: a correction, or more than a phrase."""
-    text = event.text if isinstance(event, MessageRecorded | MessageEdited | TranscriptRecorded | Corrected) else ""
+    saying = MessageRecorded | MessageEdited | TranscriptRecorded | ReplyGenerated | Corrected
+    text = event.text if isinstance(event, saying) else ""
     return text if isinstance(event, Corrected) or len(text) >= _PHRASE else ""
 
 

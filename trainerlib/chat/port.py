@@ -23,26 +23,7 @@ import msgspec
 from trainerlib.errors import ModelUnavailableError
 from trainerlib.events import JsonObject
 from trainerlib.examples import Turn
-
-
-class Recalled(msgspec.Struct, frozen=True, gc=False):
-    """An earlier question like the one that is asked, and what it should be answered with.
-
-    Attributes:
-        question: what was asked.
-        answer: the correction, or the reply that was approved.
-        message: id (log position) of the reply.
-        correction: id (log position) of the correction; `None` for a reply that was approved.
-        similarity: of the two questions, 0 to 1.
-        by: person id of who corrected it.
-    """
-
-    question: str
-    answer: str
-    message: int
-    correction: int | None
-    similarity: float
-    by: str = ""
+from trainerlib.recall import Recalled
 
 
 class Prompt(msgspec.Struct, frozen=True):

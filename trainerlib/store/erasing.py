@@ -29,7 +29,7 @@ from trainerlib.consent import ERASED
 from trainerlib.conversations import fold
 from trainerlib.errors import BusyError, StoreError
 from trainerlib.events import CODEC, PersonErased, RecordedEvent, ReplyGenerated
-from trainerlib.store import projections, search, tables
+from trainerlib.store import answers, projections, search, tables
 from trainerlib.store.batches import Batch
 from trainerlib.store.eventstore import EventStore
 from trainerlib.store.rows import PAGE, PEOPLE, Rows
@@ -133,16 +133,18 @@ class Erasure:
 
     def _blank_answers(self) -> None:
         """Blank what replies to others repeat of the lost words they were shown."""
-        if not self._lost:
-            return
-        for (position,) in self._query(_SHOWN, (json.dumps(list(self._lost)),)):
-            [reply] = self._rows.decoded(self._query(tables.SELECT_BY_POSITION, (position,)))
-            event = blank_shown(cast(ReplyGenerated, reply.event), self._lost)
-            if event != reply.event:
-                [(stream_id,)] = self._query(tables.SELECT_STREAM_ID, (reply.stream,))
-                self._rewrite(stream_id, self._stream(stream_id), [_replace(reply, event=event)])
-                self._lose(reply.stream, position)
-                self.found.messages += not event.text
+        done: set[int] = set()
+        # What is blanked here was shown to others in its turn, as an approved reply is.
+        while shown := self._lost.keys() - done:
+            done |= shown
+            for (position,) in self._query(_SHOWN, (json.dumps(sorted(shown)),)):
+                [reply] = self._rows.decoded(self._query(tables.SELECT_BY_POSITION, (position,)))
+                event = blank_shown(cast(ReplyGenerated, reply.event), self._lost)
+                if event != reply.event:
+                    [(stream_id,)] = self._query(tables.SELECT_STREAM_ID, (reply.stream,))
+                    self._rewrite(stream_id, self._stream(stream_id), [_replace(reply, event=event)])
+                    self._lose(reply.stream, position)
+                    self.found.messages += not event.text
 
     def _blank_elsewhere(self) -> None:
         """Blank events outside conversations that hold them, and rename their stream."""
@@ -171,7 +173,9 @@ class Erasure:
         now = [new.get(recorded.position, recorded) for recorded in events]
         projections.derive_one(self._connection, stream_id, now)
         numbers = {getattr(recorded.event, "message", recorded.version) for recorded in changed}
-        search.replace(self._connection, [message for message in fold(now).messages if message.number in numbers])
+        conversation = fold(now)
+        search.replace(self._connection, [message for message in conversation.messages if message.number in numbers])
+        answers.replace(self._connection, stream_id, conversation)
         self._lost |= {one.position: words for one in events if one.position in new and (words := lost(one.event))}
 
     def _lose(self, stream: str, position: int) -> None:

@@ -35,7 +35,7 @@ from sqlalchemy.sql import ClauseElement
 
 from trainerlib.store.rows import Statements
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The alembic revision this code reads and writes."""
 
 APPLICATION_ID = 0x54524E31
@@ -109,6 +109,43 @@ def conversations_table(name: str, into: MetaData, *, temporary: bool = False) -
 
 
 conversations = conversations_table("conversations", metadata)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("message", Integer, primary_key=True),
+    Column("stream_id", Integer, nullable=False),
+    Column("asked", Integer, nullable=False),
+    Column("correction", Integer, nullable=False),
+    Column("terms", Text, nullable=False),
+    Column("question", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("author", Text, nullable=False),
+)
+"""Each reply that was corrected or approved, by its position: `asked` is the same for questions that ask the same."""
+Index("answers_asked", answers.c.asked, answers.c.correction)
+Index("answers_stream", answers.c.stream_id)
+
+answer_entries = Table(
+    "answer_entries",
+    metadata,
+    Column("corrected", Integer, primary_key=True),
+    Column("term", Text, primary_key=True),
+    Column("length", Integer, primary_key=True),
+    Column("asked", Integer, primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""The terms of each question, once however often it was asked; those of short questions come first."""
+
+answer_terms = Table(
+    "answer_terms",
+    metadata,
+    Column("term", Text, primary_key=True),
+    Column("corrected", Integer, primary_key=True),
+    Column("questions", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""How many questions have a term; the empty one is in every question."""
 
 TRIGGERS = (
     """CREATE TRIGGER events_no_delete BEFORE DELETE ON events
