@@ -100,7 +100,8 @@ class ChatSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     turns: Annotated[int, Meta(ge=1, le=10_000, description="a whole number from 1 to 10000")] = 20
     tokens: Annotated[int, Meta(ge=64, le=10_000_000, description="a whole number from 64 to 10000000")] = 4096
     parameters: Annotated[
-        dict[str, str | int | float | bool], Meta(description="a table, such as { temperature = 0.2, max_tokens = 500 }")
+        dict[str, str | int | float | bool],
+        Meta(description="a table, such as { temperature = 0.2, max_tokens = 500 }"),
     ] = field(default_factory=dict)
 
 
@@ -360,6 +361,7 @@ TEMPLATE = """\
 
 [prices]
 # "gpt-4.1-mini" = { training = 5.0 }   # US dollars per million tokens, in place of the built-in table
+# "gpt-x" = { input = 0.5, output = 2.0, cached = 0.25 }   # for answers; "ft:gpt-x" for what was tuned from it
 """
 """`workspace.toml` as `trainerlib init` writes it."""
 
