@@ -140,11 +140,14 @@ class OpenAISettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         base_url: address of the API; empty for OpenAI's own, or `$OPENAI_BASE_URL`.
         timeout: seconds without a sign of life after which a request is given up.
         retries: how often a request that may be repeated is repeated.
+        patience: seconds after which a request for a training job that was not answered, and made no job that can be
+            found, is sent again.
     """
 
     base_url: Annotated[str, Meta(description='an address such as "http://localhost:11434/v1"')] = ""
     timeout: Annotated[float, Meta(gt=0, le=3_600, description="seconds, above 0, at most 3600")] = 60.0
     retries: Annotated[int, Meta(ge=0, le=20, description="a whole number from 0 to 20")] = 4
+    patience: Annotated[float, Meta(ge=0, le=86_400, description="seconds, 0 to 86400")] = 600.0
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -358,6 +361,7 @@ TEMPLATE = """\
 # base_url = ""             # another address of such an API: "http://localhost:11434/v1" for Ollama
 # timeout = 60.0            # seconds without a sign of life after which a request is given up
 # retries = 4               # how often a request that may be repeated is repeated
+# patience = 600.0          # seconds until a lost request for a training job is sent again, when it made no job
 
 [prices]
 # "gpt-4.1-mini" = { training = 5.0 }   # US dollars per million tokens, in place of the built-in table
@@ -377,6 +381,7 @@ SECRETS_TEMPLATE = """\
 # Secrets of this workspace, a NAME=value a line. This file stays on this machine: .gitignore keeps it out of git.
 # A variable of the environment with the same name goes first.
 # OPENAI_API_KEY=
+# OPENAI_WEBHOOK_SECRET=
 """
 """`.env` as `trainerlib init` writes it."""
 

@@ -1,23 +1,14 @@
-"""The port of trainers: one step at a time, each recorded, so that a job goes on where it was whatever was killed.
-
-Other packages add a trainer by an entry point of the group `trainerlib.trainers`: a name, and a function or class that
-is called with the `Workshop` and gives a `Trainer`.
-"""
+"""The port of trainers: one step at a time, each recorded, so that a job goes on where it was whatever was killed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import entry_points
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from trainerlib.errors import TrainingError
 from trainerlib.events import Event, TrainingRequested
 from trainerlib.settings import Settings
 from trainerlib.training import TrainingJob
-
-ENTRY_POINTS = "trainerlib.trainers"
-"""Group of the entry points that add trainers."""
 
 
 class Workshop(Protocol):
@@ -108,7 +99,8 @@ class Trainer(Protocol):
         server) is no error: the answer says when to try again.
 
         Returns:
-            Seconds to wait before the next step, 0 for none; `None` once the job has ended.
+            Seconds to wait before the next step, 0 for none, infinity when it is somebody's elsewhere; `None` once the
+            job has ended.
         """
         ...
 
@@ -127,43 +119,3 @@ class Trainer(Protocol):
     def resume(self, work: Work) -> None:
         """Let a paused job go on; raises `TrainingError` where that cannot be."""
         ...
-
-
-def find_trainer(name: str, workshop: Workshop) -> Trainer:
-    """The trainer with a name, ours or one that an entry point adds.
-
-    Raises:
-        TrainingError: there is none, or its package does not load.
-    """
-    make = _OURS.get(name)
-    if make is not None:
-        return make(workshop)
-    found = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-    if name not in found:
-        raise TrainingError(f"there is no trainer {name!r}; there is {', '.join([*_OURS, *sorted(found)])}")
-    try:
-        trainer: Trainer = found[name].load()(workshop)
-    except ImportError as error:
-        raise TrainingError(f"trainer {name!r} does not load: {error}") from error
-    return trainer
-
-
-def _openai(workshop: Workshop) -> Trainer:
-    from trainerlib.trainers.openai_api import OpenAITrainer
-
-    return OpenAITrainer(workshop)
-
-
-def _local(workshop: Workshop) -> Trainer:
-    from trainerlib.trainers.local import LocalTrainer
-
-    return LocalTrainer(workshop)
-
-
-def _bundle(workshop: Workshop) -> Trainer:
-    from trainerlib.trainers.bundle import BundleTrainer
-
-    return BundleTrainer(workshop)
-
-
-_OURS: dict[str, Callable[[Workshop], Trainer]] = {"openai": _openai, "local": _local, "bundle": _bundle}

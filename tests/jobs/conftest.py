@@ -1,0 +1,66 @@
+"""What the tests of jobs share: a dataset to train on, and a server that trains."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import trainerlib
+from trainerlib import Recipe, Split
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from histories import write
+from training_server import TrainingServer
+from training_shop import KEY, hurried, talks
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+    """No proxy and no key but those of the test."""
+    for name in (
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        "OPENAI_WEBHOOK_SECRET",
+    ):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture
+def server():
+    with TrainingServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    """A workspace with a dataset `support`, made once."""
+    place = tmp_path_factory.mktemp("template")
+    with trainerlib.open(place / "shop") as workspace:
+        workspace.import_file(write(place / "talks.jsonl", list(talks())), basis="operator: our own")
+        recipe = Recipe(targets="corrected", split=Split(train=0.7, validation=0.2, test=0.1, seed=3))
+        workspace.datasets.build("support", recipe)
+    return place / "shop"
+
+
+@pytest.fixture
+def shop(template, tmp_path, server):
+    """The directory of a workspace with a dataset `support`, set to train with the server."""
+    place = Path(shutil.copytree(template, tmp_path / "shop"))
+    settings = f'[openai]\nbase_url = "{server.url}"\ntimeout = 0.5\n\n[prices]\n"gpt-x" = {{ training = 3.0 }}\n'
+    (place / "workspace.toml").write_text(settings)
+    (place / ".env").write_text(f"OPENAI_API_KEY={KEY}\n")
+    return place
+
+
+@pytest.fixture
+def ws(shop):
+    with trainerlib.open(shop) as workspace:
+        yield hurried(workspace)
