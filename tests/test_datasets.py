@@ -221,6 +221,12 @@ LEFT_OUT: dict[str, tuple[Recipe, int, tuple[Event, ...]]] = {
     "weight-zero": (Recipe(), 2, (QUESTION, bot("At 10.", weight=0))),
     "no-question": (Recipe(), 1, (bot("Welcome!"),)),
     "erased": (Recipe(), 2, (*ASKED, Corrected(2, "", "erased:9f2c"))),
+    "unknown": (
+        Recipe(),
+        2,
+        (QUESTION, ReplyGenerated("I do not know yet.", parameters={"known": False}), ReplyDelivered(2)),
+    ),
+    "stopped": (Recipe(), 2, (QUESTION, ReplyGenerated("At", parameters={"stopped": True}), ReplyDelivered(2))),
     "corrected": (Recipe(targets="approved"), 2, (*ASKED, Corrected(2, "9 to 18.", "anna"))),
     "not-corrected": (Recipe(targets="corrected"), 2, ASKED),
     "not-approved": (Recipe(targets="approved"), 2, ASKED),
@@ -244,6 +250,26 @@ def test_each_reason_is_given_for_the_history_it_describes(reason):
     """The reply in question is left out for this very reason, and it alone where the reason is about the reply."""
     recipe, number, events = LEFT_OUT[reason]
     assert take(recipe, history(*events))[1] == {number: reason}
+
+
+def test_a_reply_that_was_no_answer_is_learned_once_it_is_corrected():
+    """What it should have said is the chosen side, whatever was wrong with it."""
+    reply = ReplyGenerated("I do not know yet.", parameters={"known": False})
+    conversation = history(QUESTION, reply, ReplyDelivered(2), Corrected(2, "9 to 18.", "anna"))
+    [example] = take(Recipe(), conversation)[0]
+    assert (example.chosen, example.rejected) == ("9 to 18.", "I do not know yet.")
+
+
+def test_what_was_cut_short_is_no_bad_example():
+    """A correction of it is learned without a rejected side."""
+    conversation = history(
+        QUESTION,
+        ReplyGenerated("At", parameters={"stopped": True}),
+        ReplyDelivered(2),
+        Corrected(2, "9 to 18.", "anna"),
+    )
+    [example] = take(Recipe(), conversation)[0]
+    assert (example.chosen, example.rejected) == ("9 to 18.", None)
 
 
 def test_a_selection_is_met_by_any_of_what_it_lists():

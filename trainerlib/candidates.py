@@ -147,11 +147,11 @@ class Preparer:
                 turns[index].append(message)
         return turns
 
-    def _dialogue(self, conversation: Conversation) -> _Dialogue:
+    def _dialogue(self, conversation: Conversation) -> Dialogue:
         redaction = self._redactor.conversation() if self._redactor is not None else None
-        return _Dialogue(conversation, self._recipe, redaction)
+        return Dialogue(conversation, self._recipe, redaction)
 
-    def _window(self, dialogue: _Dialogue, index: int, message: Message, digests: list[bytes]) -> Window | str:
+    def _window(self, dialogue: Dialogue, index: int, message: Message, digests: list[bytes]) -> Window | str:
         """The example a candidate makes, its digests added, or the reason why it makes none."""
         stop = dialogue.question(index, message)
         if stop is None:
@@ -230,7 +230,7 @@ def _digest(context: blake2b, side: bytes) -> bytes:
     return hashed.digest()
 
 
-class _Dialogue:
+class Dialogue:
     """A conversation as its model should see it: turns in order, the instruction in force at each, what is no turn."""
 
     __slots__ = ("_encoded", "_hashed", "_hashed_stop", "_hashed_system", "_recipe", "_tokens",
@@ -416,6 +416,8 @@ def _sides(
         return "weight-zero"
     if message.lost and not message.corrections:
         return "erased"
+    if message.shortfall and not message.corrections:
+        return message.shortfall
     if not message.corrections and not message.feedback:
         # The usual case: nobody said anything about it.
         if recipe.targets == "all":
@@ -427,7 +429,9 @@ def _sides(
         if recipe.targets == "approved":
             return "corrected"
         text = correction.text if redact is None else redact(correction.text)
-        return text, content if content.strip() and content != text else None
+        # What was cut short is no example of a bad answer.
+        said = content.strip() and content != text and message.shortfall != "stopped"
+        return text, content if said else None
     if recipe.targets == "corrected":
         return "not-corrected"
     if not content.strip():

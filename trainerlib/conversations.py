@@ -34,6 +34,7 @@ from trainerlib.events import (
     Event,
     FeedbackGiven,
     FeedbackWithdrawn,
+    JsonObject,
     MessageDeleted,
     MessageEdited,
     MessageRecorded,
@@ -112,6 +113,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         corrections: standing corrections, oldest first, at most one a person.
         feedback: standing ratings, oldest first, at most one a person.
         lost: standing corrections whose words were erased with whoever said them.
+        shortfall: why a generated reply is no answer: `unknown` when it only says so, `stopped` when it was cut short.
     """
 
     id: int
@@ -134,6 +136,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     corrections: tuple[Correction, ...] = ()
     feedback: tuple[Feedback, ...] = ()
     lost: tuple[Correction, ...] = ()
+    shortfall: str = ""
 
     @property
     def sent_at(self) -> datetime:
@@ -287,7 +290,14 @@ def message_of(recorded: RecordedEvent) -> Message:
         key=recorded.key,
         instruction=reply.instruction,
         delivered=None,
+        shortfall=_shortfall(reply.parameters) if reply.parameters else "",
     )
+
+
+def _shortfall(parameters: JsonObject) -> str:
+    if parameters.get("known") is False:
+        return "unknown"
+    return "stopped" if parameters.get("stopped") is True else ""
 
 
 def _recorded(state: _State, recorded: RecordedEvent, _: Event) -> None:

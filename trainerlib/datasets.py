@@ -55,6 +55,8 @@ EXCLUSIONS: dict[str, str] = {
     "weight-zero": "its source says it must not be learned",
     "no-question": "no message of a person comes right before it, or the one it answers is gone",
     "erased": "was corrected, and what it should have been was erased with whoever said it",
+    "unknown": "the model said that it does not know, and nobody said what it should have said",
+    "stopped": "somebody stopped it before its end, and nobody corrected it",
     "corrected": "was corrected, and the recipe wants replies as they were",
     "not-corrected": "nobody corrected it",
     "not-approved": "nobody approved it",

@@ -104,6 +104,21 @@ def test_of_the_same_question_the_latest_answer_counts(ws, index):
     assert found(index, "when are you open") == ["Round the clock."]
 
 
+def test_a_correction_counts_before_an_older_answer_to_the_very_words(ws, index):
+    """Somebody who corrects an answer is heard, also by those who ask as somebody asked before."""
+    teach(ws, "До скольки вы работаете?", "По будням до 17.")
+    assert found(index, "до скольки вы работаете") == ["По будням до 17."]
+    teach(ws, "Когда вы открыты?", "С 9 до 18, без выходных.", name="telegram:43")
+    assert found(index, "до скольки вы работаете") == ["С 9 до 18, без выходных."]
+
+
+def test_a_later_correction_of_another_question_does_not_count_before_the_very_words(ws, index):
+    """Saturday is not every day."""
+    teach(ws, "Когда вы открыты?", "С 9 до 18.")
+    teach(ws, "Вы открыты в субботу?", "В субботу с 10 до 16.", name="telegram:43")
+    assert found(index, "когда вы открыты") == ["С 9 до 18.", "В субботу с 10 до 16."]
+
+
 def test_no_answer_comes_twice(ws, index):
     """Other questions with the same answer leave room for others."""
     for number, question in enumerate(["red roses price?", "pink roses price?", "roses price?"]):

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from hashlib import blake2b
 
 from trainerlib.conversations import Conversation, fold
@@ -93,6 +93,7 @@ _IS_ASKED = "SELECT 1 FROM answers WHERE asked = ? AND (correction > 0) = ? LIMI
 _LATEST = """SELECT answers.* FROM json_each(?) AS best JOIN answers ON answers.message = (
     SELECT message FROM answers
     WHERE asked = json_extract(best.value, '$[0]') AND (correction > 0) = json_extract(best.value, '$[1]')
+      AND stream_id NOT IN (SELECT id FROM streams WHERE name IN (SELECT 'conversation/' || value FROM json_each(?)))
     ORDER BY correction DESC, message DESC LIMIT 1
 )"""
 _INSERT_ENTRY = "INSERT INTO answer_entries(corrected, term, length, asked) VALUES (?, ?, ?, ?)"
@@ -134,7 +135,9 @@ class AnswerIndex:
         self._store = store
         self._idle = (0, 0)
 
-    def find(self, question: str, *, limit: int, threshold: float, approved: bool = False) -> list[Recalled]:
+    def find(
+        self, question: str, *, limit: int, threshold: float, approved: bool = False, apart_from: Collection[str] = ()
+    ) -> list[Recalled]:
         """Earlier questions like one that is asked, most similar first, with their answers.
 
         Of equally similar ones a correction comes before a reply that was approved, and what was said last before what
@@ -146,11 +149,12 @@ class AnswerIndex:
             limit: most results.
             threshold: similarity from which a question counts, 0 to 1; see `trainerlib.recall`.
             approved: also replies that were approved, not only corrections.
+            apart_from: ids of conversations that are passed over, as if nobody had been corrected there.
         """
         self.catch_up()
         wanted = asked(question, stems)
         lowest = 0 if approved else 1
-        rows = self._candidates(wanted, lowest)
+        rows = self._candidates(wanted, lowest, apart_from)
         counts = self._rarities({term for row in rows for term in row[4].split()}.union(wanted.split()), lowest)
         scored = [(similarity(wanted, row[4], lambda term: counts.get(term, 1.0)), row) for row in rows]
         best: dict[int, float] = defaultdict(float)
@@ -165,7 +169,7 @@ class AnswerIndex:
                 given.add(answer)
         return list(found.values())
 
-    def _candidates(self, wanted: str, lowest: int) -> list[_Row]:
+    def _candidates(self, wanted: str, lowest: int, apart_from: Collection[str]) -> list[_Row]:
         """The latest answer to each of the questions that have most in common with one."""
         telling = keys(wanted)
         near = self._near(telling, lowest)
@@ -188,7 +192,7 @@ class AnswerIndex:
         if not arms:
             return []
         best = self._store.database.query(_BEST.format(" UNION ALL ".join(arms)), (*values, len(telling), _CANDIDATES))
-        return self._store.database.query(_LATEST, (json.dumps(best),))
+        return self._store.database.query(_LATEST, (json.dumps(best), json.dumps(list(apart_from))))
 
     def _near(self, telling: Iterable[str], lowest: int) -> dict[str, float]:
         """The terms of the index that are one of these, or nearly, and how near."""

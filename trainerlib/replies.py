@@ -1,0 +1,736 @@
+"""Replies: a question that was recorded is answered once, by the model that answers its conversation.
+
+What a model is shown is what an example of the reply would show a trainer: the same turns, merged alike, corrections in
+the place of what they replace. Similar corrections from elsewhere are told in the instruction, in plain words. The
+answer is one event under a key of the question's own, so whoever asks again, here or in another process, is given the
+first reply.
+
+>>> import asyncio, trainerlib
+>>> async def talk(ws):
+...     chat = ws.conversation("telegram:42")
+...     question = chat.record("user", "When are you open?")
+...     reply = await ws.reply(chat, to=question)
+...     ws.correct(reply.id, "9 to 18, every day.", by="telegram:1")
+...     answer = ws.reply(chat, to=chat.record("user", "When are you open, please?"))
+...     return "".join([piece async for piece in answer]), answer.known
+>>> with trainerlib.open(tmp / "shop") as ws:
+...     asyncio.run(talk(ws))
+('9 to 18, every day.', True)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from trainerlib.blanking import is_erased
+from trainerlib.candidates import Dialogue
+from trainerlib.chat.port import ChatModel, Completion, Prompt
+from trainerlib.conversations import Conversation, Message, fold, message_of
+from trainerlib.errors import InvalidEventError, KeyConflictError, ModelError, ModelUnavailableError, NotFoundError
+from trainerlib.events import (
+    ConversationContinued,
+    ConversationStarted,
+    Event,
+    JsonObject,
+    MessageRecorded,
+    RecordedEvent,
+    ReplyDelivered,
+    ReplyFailed,
+    ReplyGenerated,
+    conversation_stream,
+)
+from trainerlib.examples import Turn
+from trainerlib.prices import chat_cost, chat_price
+from trainerlib.recall import Recalled
+from trainerlib.recipes import Recipe
+from trainerlib.redaction import Redactor
+from trainerlib.settings import Settings
+from trainerlib.settings import instruction as read_instruction
+from trainerlib.store.eventstore import EventStore
+from trainerlib.tokens import ESTIMATE, count_chat, estimate_tokens
+
+if TYPE_CHECKING:
+    from trainerlib.budgets import Budgets
+    from trainerlib.store.answers import AnswerIndex
+
+MEMORY = "memory"
+"""The model that answers from what it recalls alone, so it recalls approved replies too, and without a limit of tokens."""
+
+_EVENTS_A_TURN = 8
+"""So many events of a conversation are read for each turn that is shown; when they do not do, eight times as many."""
+
+_OPEN = 2
+"""Models that stay open while no answer is written with them: the one that answers, and a candidate."""
+
+_REMEMBERED = 10_000
+"""Conversations of which it is remembered that they have no instruction."""
+
+_SECRETS = Redactor(("secret",))
+
+_RECALLED = {
+    "en": (
+        "Answers to similar questions, as people corrected them. Where a question is about the same, answer likewise.",
+        "Question",
+        "Answer",
+    ),
+    "ru": (
+        "Ответы на похожие вопросы, какими их исправили люди. Если вопрос о том же, отвечайте так же.",
+        "Вопрос",
+        "Ответ",
+    ),
+}
+
+
+def instruct(instruction: str, recalled: Sequence[Recalled], language: str) -> str:
+    """The instruction of a model, with what similar questions should have been answered.
+
+    Args:
+        instruction: what the workspace tells the assistant.
+        recalled: similar questions and their answers.
+        language: `ru` for Russian words around them, otherwise English ones.
+
+    >>> like = Recalled("When do  you open?", "9 to 18.", message=3, correction=4, similarity=0.8)
+    >>> print(instruct("Be brief.", [like], "en"))
+    Be brief.
+    <BLANKLINE>
+    Answers to similar questions, as people corrected them. Where a question is about the same, answer likewise.
+    <BLANKLINE>
+    Question: When do you open?
+    Answer: 9 to 18.
+    """
+    if not recalled:
+        return instruction
+    opening, question, answer = _RECALLED["ru" if language == "ru" else "en"]
+    told = [f"{question}: {' '.join(one.question.split())}\n{answer}: {one.answer}" for one in recalled]
+    return "\n\n".join([part for part in (instruction, opening, *told) if part])
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """Something that is still to be done, found by reading the log.
+
+    Attributes:
+        conversation: id of the conversation.
+        message: the question without a reply, or the reply that was not delivered.
+        error: why the last attempt failed; empty when there was none.
+    """
+
+    conversation: str
+    message: Message
+    error: str = ""
+
+
+class Answer:
+    """An answer on its way. Made by `Workspace.reply`; nothing happens before it is waited for or read.
+
+    `await answer` gives the whole reply; `async for piece in answer` gives it piece by piece as it is written. It goes on
+    being written whoever stops reading; only `stop`, or the end of the event loop, ends it early.
+    """
+
+    def __init__(self, start: Callable[[], _Writing]) -> None:
+        self._start = start
+        self._writing: _Writing | None = None
+
+    @property
+    def model(self) -> str:
+        """Name of the model, once it is known."""
+        return "" if self._writing is None else self._writing.model
+
+    @property
+    def text(self) -> str:
+        """What was written so far."""
+        return "" if self._writing is None else "".join(self._writing.pieces)
+
+    @property
+    def message(self) -> Message | None:
+        """The reply, once it is recorded."""
+        return None if self._writing is None else self._writing.message
+
+    @property
+    def known(self) -> bool:
+        """False when the reply only says that the model does not know."""
+        return self._writing is None or self._writing.known
+
+    @property
+    def recalled(self) -> tuple[Recalled, ...]:
+        """The similar questions that the model was shown, nearest first; none for a reply that was there already."""
+        return () if self._writing is None else self._writing.recalled
+
+    async def stop(self) -> Message | None:
+        """Stop the model; what was written so far becomes the reply. When nothing was, nothing is recorded.
+
+        Returns:
+            The reply; `None` when nothing was written.
+
+        Raises:
+            As waiting for the answer does.
+        """
+        return await self._begun().stop()
+
+    def __await__(self) -> Generator[Any, None, Message]:
+        """Wait for the whole reply.
+
+        Raises:
+            ModelUnavailableError: no answer now; the question may be asked again later.
+            ModelRefusedError: no answer ever.
+            BudgetError: the tokens of the person, the conversation or the day are used up.
+            ModelError: there is no such model.
+            InvalidEventError: the message has no words, or was taken down.
+            StoreError: the reply cannot be recorded.
+        """
+        return self._whole().__await__()
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        """Its pieces, those that were written before included; raises as `await` does."""
+        return self._begun().read()
+
+    async def _whole(self) -> Message:
+        writing = self._begun()
+        await writing.finished()
+        if writing.message is None:
+            raise ModelUnavailableError(f"{writing.model} was stopped before it had written anything")
+        return writing.message
+
+    def _begun(self) -> _Writing:
+        if self._writing is None:
+            self._writing = self._start()
+        return self._writing
+
+
+class _Writing:
+    """One answer while it is written; everybody in an event loop who asks the same question shares it."""
+
+    def __init__(self, write: Callable[[_Writing], Coroutine[None, None, None]], ended: Callable[[], object]) -> None:
+        self.pieces: list[str] = []
+        self.model = ""
+        self.message: Message | None = None
+        self.known = True
+        self.recalled: tuple[Recalled, ...] = ()
+        self.interruptible = True
+        self.stopped = False
+        self._forget = ended
+        self._news = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(write(self))
+        self._task.add_done_callback(self._ended)
+
+    def tell(self, piece: str) -> None:
+        if piece:
+            self.pieces.append(piece)
+            self._renew()
+
+    async def read(self) -> AsyncGenerator[str]:
+        told = 0
+        while True:
+            news, over = self._news, self._task.done()
+            while told < len(self.pieces):
+                told += 1
+                yield self.pieces[told - 1]
+            if over:
+                break
+            await news.wait()
+        await self.finished()
+
+    async def finished(self) -> None:
+        if not self._task.done():
+            # Whoever waits may be cancelled, and the answer goes on.
+            await asyncio.wait((self._task,))
+        if not (self.stopped and self._task.cancelled()):
+            self._task.result()
+
+    async def stop(self) -> Message | None:
+        self.stopped = True
+        if self.interruptible:
+            self.interruptible = False
+            self._task.cancel()
+        await self.finished()
+        return self.message
+
+    def _renew(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._forget()
+        if not task.cancelled():
+            # Whoever waits is given it; when nobody does, it is in the log.
+            task.exception()
+        self._renew()
+
+
+class _Shown(msgspec.Struct, frozen=True):
+    """What a model is shown: the prompt, the instruction without what is recalled, and the log positions of the rest."""
+
+    prompt: Prompt
+    instruction: str
+    context: tuple[int, ...]
+
+
+class Replier:
+    """Answers questions of a workspace.
+
+    Args:
+        store: the log.
+        index: finds similar questions.
+        answering: names the model that answers a conversation.
+        open_model: opens a model by its name.
+        budgets: how many tokens may be used.
+        settings: of the workspace.
+        directory: the workspace, where its instruction is.
+
+    Attributes:
+        answering: names the model that answers a conversation.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        index: AnswerIndex,
+        *,
+        answering: Callable[[str], str],
+        open_model: Callable[[str], ChatModel],
+        budgets: Budgets,
+        settings: Settings,
+        directory: Path,
+    ) -> None:
+        self._store = store
+        self._index = index
+        self.answering = answering
+        self._open_model = open_model
+        self._budgets = budgets
+        self._settings = settings
+        self._directory = directory
+        chat = settings.chat
+        # No repetition is left out and nobody's consent is asked for: these limits are all a prompt has of a recipe.
+        self._recipe = Recipe(
+            context_turns=chat.turns, context_tokens=chat.tokens, context_replies="corrected", system="none"
+        )
+        self._models: dict[str, ChatModel] = {}
+        self._used: Counter[str] = Counter()
+        # Up to which version a conversation is known to have no instruction: it need not be looked for there again.
+        self._uninstructed: dict[str, int] = {}
+        self._running: dict[tuple[asyncio.AbstractEventLoop, int], _Writing] = {}
+
+    # --- answering ---------------------------------------------------------------------------------------------------
+
+    def reply(self, conversation: str, question: int, *, model: str | None = None) -> Answer:
+        """The answer to a message: the reply it has, or one that a model writes now.
+
+        Args:
+            conversation: id of the conversation.
+            question: id (log position) of the message.
+            model: name of the model; by default the one that answers this conversation.
+
+        Raises:
+            NotFoundError: the conversation has no such message.
+            InvalidEventError: it is not a message of a person.
+        """
+        recorded = self._store.at(question)
+        if recorded is None or recorded.stream != conversation_stream(conversation):
+            raise NotFoundError(f"there is no message {question} in conversation {conversation}")
+        if not isinstance(recorded.event, MessageRecorded) or recorded.event.role != "user":
+            raise InvalidEventError(f"message {question} is not what a person said; only that is answered")
+        return Answer(lambda: self._begin(recorded, model))
+
+    async def close(self) -> None:
+        """Let go of the models that were opened, and of their connections in the running event loop."""
+        while self._models:
+            _, model = self._models.popitem()
+            await model.close()
+
+    def _begin(self, question: RecordedEvent, model: str | None) -> _Writing:
+        place = asyncio.get_running_loop(), question.position
+        writing = self._running.get(place)
+        if writing is None:
+            writing = self._running[place] = _Writing(
+                lambda writing: self._write(writing, question, model), lambda: self._running.pop(place, None)
+            )
+        return writing
+
+    async def _write(self, writing: _Writing, question: RecordedEvent, model: str | None) -> None:
+        if self._adopt(writing, question):
+            return
+        conversation = question.stream.partition("/")[2]
+        writing.model = name = model or self.answering(conversation)
+        try:
+            self._budgets.check(person=_author(question), chat=conversation)
+            shown = self._shown(question, name)
+            writing.recalled = shown.prompt.recalled
+            reply = await self._ask(writing, question, shown)
+        except ModelError as error:
+            await self._fail(question, str(error))
+            raise
+        if reply is None:
+            return
+        if self._erased(question):
+            raise InvalidEventError(f"message {question.position} was erased while it was answered")
+        try:
+            [recorded] = await self._store.append_async(question.stream, [reply], keys=[_reply_key(question)])
+        except KeyConflictError:
+            # Somebody else's reply came first.
+            if not self._adopt(writing, question):
+                raise
+        else:
+            writing.message = message_of(recorded)
+
+    async def _ask(self, writing: _Writing, question: RecordedEvent, shown: _Shown) -> ReplyGenerated | None:
+        """What the model says; `None` when it was stopped before it said anything."""
+        completion: Completion | None = None
+        began = time.monotonic()
+        try:
+            async with self._opened(writing.model) as model, aclosing(model.stream(shown.prompt)) as stream:
+                began = time.monotonic()
+                async for piece in stream:
+                    if isinstance(piece, Completion):
+                        completion = piece
+                    else:
+                        writing.tell(piece)
+        except asyncio.CancelledError:
+            if not writing.stopped:
+                # The event loop ends: the question stays open for the next start.
+                raise
+            _uncancel()
+        finally:
+            writing.interruptible = False
+        latency = time.monotonic() - began
+        text = "".join(writing.pieces) if completion is None else completion.text
+        if not text.strip():
+            if writing.stopped:
+                return None
+            raise ModelUnavailableError(f"{writing.model} gave an empty answer")
+        if completion is None and not writing.stopped:
+            raise ModelUnavailableError(f"{writing.model} ended without an answer")
+        writing.known = completion is None or completion.known
+        recall = self._settings.recall
+        return ReplyGenerated(
+            text,
+            question.version,
+            writing.model,
+            shown.instruction,
+            tuple(sorted({*shown.context, *(completion.shown if completion else ())})),
+            {**shown.prompt.parameters, **_outcome(writing.model, completion)},
+            _used(writing.model, shown, completion, text),
+            round(latency, 6),
+            chat_cost(completion.usage, chat_price(writing.model, self._settings.prices)) if completion else None,
+            recall={"count": recall.count, "tokens": recall.tokens, "threshold": recall.threshold},
+        )
+
+    def _erased(self, question: RecordedEvent) -> bool:
+        now = self._store.at(question.position)
+        return now is not None and is_erased(now.event)
+
+    @asynccontextmanager
+    async def _opened(self, name: str) -> AsyncGenerator[ChatModel]:
+        """The model with a name; it stays open for the next answer, others that were used before it do not for ever."""
+        model = self._models.pop(name, None) or self._open_model(name)
+        self._models[name] = model
+        self._used[name] += 1
+        try:
+            yield model
+        finally:
+            self._used[name] -= 1
+            while len(idle := [other for other in self._models if not self._used[other]]) > _OPEN:
+                await self._models.pop(idle[0]).close()
+
+    def _adopt(self, writing: _Writing, question: RecordedEvent) -> bool:
+        """Take the reply that the question has already, whoever gave it."""
+        since = fold(self._store.read(question.stream, after=question.version)).messages
+        named = (message for message in since if message.in_reply_to == question.version)
+        first = next((message for message in named if message.role == "assistant"), None)
+        if first is None:
+            return False
+        recorded = self._store.at(first.id)
+        if recorded is not None and isinstance(recorded.event, ReplyGenerated):
+            writing.known = recorded.event.parameters.get("known", True)
+        writing.message, writing.model = first, first.model
+        if not writing.pieces:
+            writing.tell(first.text)
+        return True
+
+    # --- what a model is shown ---------------------------------------------------------------------------------------
+
+    def _shown(self, question: RecordedEvent, model: str) -> _Shown:
+        own = read_instruction(self._directory)
+        if len(self._uninstructed) > _REMEMBERED:
+            self._uninstructed.clear()
+        recalled: tuple[Recalled, ...] | None = None
+        span = _EVENTS_A_TURN * self._recipe.context_turns
+        while True:
+            after = max(0, question.version - span)
+            state = fold(self._store.read(question.stream, after=after))
+            dialogue = Dialogue(state, self._recipe, None)
+            stop = dialogue.numbers.get(question.version, -1) + 1
+            asked = state.message(question.version)
+            if asked is None or not stop:
+                raise InvalidEventError(f"message {question.position} says nothing that could be answered")
+            if recalled is None:
+                recalled = self._recalled(asked.content, model)
+            given = _instruction_message(state)
+            instruction = own or (given.text if given is not None else "")
+            if model == MEMORY:
+                # It reads what is recalled, and no instruction.
+                system, told, start = instruction, recalled, dialogue.start(stop, -1, estimate_tokens(instruction))
+            else:
+                system, told, start = _fitted(dialogue, stop, instruction, recalled, state.language)
+            if start is None:
+                # Not even the question fits: the model is asked it alone, and says itself if it is too long.
+                start = stop - 1
+            if not instruction and not after:
+                self._uninstructed[question.stream] = state.version
+            if not after or (start and (instruction or self._uninstructed.get(question.stream, 0) >= after)):
+                break
+            span *= _EVENTS_A_TURN
+        turns = tuple(dialogue.turns[start:stop])
+        if system:
+            turns = (Turn("system", system), *turns)
+        context = _positions(state.messages, dialogue.numbers, start, stop)
+        if given is not None and not own:
+            context.append(given.id)
+        context += [one.message if one.correction is None else one.correction for one in told]
+        return _Shown(Prompt(turns, told, dict(self._settings.chat.parameters)), instruction, tuple(context))
+
+    def _recalled(self, question: str, model: str) -> tuple[Recalled, ...]:
+        """Similar questions, nearest first, as many as the settings allow."""
+        recall = self._settings.recall
+        if model == MEMORY:
+            return tuple(
+                self._index.find(question, limit=max(recall.count, 1), threshold=recall.threshold, approved=True)
+            )
+        if not recall.count:
+            return ()
+        left, fitting = recall.tokens, []
+        for one in self._index.find(question, limit=recall.count, threshold=recall.threshold):
+            size = estimate_tokens(one.question) + estimate_tokens(one.answer)
+            if size <= left:
+                left -= size
+                fitting.append(one)
+        return tuple(fitting)
+
+    # --- what became of it -------------------------------------------------------------------------------------------
+
+    def deliver(self, reply: int, platform_ids: Sequence[str] = ()) -> None:
+        """Record that the platform took a reply; the first word counts.
+
+        Args:
+            reply: id (log position) of the reply.
+            platform_ids: ids of its messages there.
+
+        Raises:
+            NotFoundError: no message has that id.
+            InvalidEventError: it is not a reply.
+        """
+        recorded = self._message(reply)
+        if isinstance(recorded.event, MessageRecorded):
+            if recorded.event.role != "assistant":
+                raise InvalidEventError(f"message {reply} is not a reply but a {recorded.event.role} message")
+            return  # it came from there
+        event = ReplyDelivered(recorded.version, tuple(platform_ids))
+        self._once(recorded.stream, event, f"delivered:{_place(recorded)}")
+
+    def fail(self, message: int, error: str) -> None:
+        """Record that a message could not be answered, or a reply not be sent; the same error once.
+
+        Args:
+            message: id (log position) of the question or of the reply.
+            error: why; what looks like a secret is left out.
+
+        Raises:
+            NotFoundError: no message has that id.
+        """
+        recorded = self._message(message)
+        event, key = _failure(recorded, error)
+        self._once(recorded.stream, event, key)
+
+    async def _fail(self, question: RecordedEvent, error: str) -> None:
+        event, key = _failure(question, error)
+        await self._store.append_async(question.stream, [event], keys=[key])
+
+    def _once(self, stream: str, event: Event, key: str) -> None:
+        with suppress(KeyConflictError):  # the first word counts
+            self._store.append(stream, [event], keys=[key])
+
+    def _message(self, position: int) -> RecordedEvent:
+        recorded = self._store.at(position)
+        if recorded is None or not isinstance(recorded.event, (MessageRecorded, ReplyGenerated)):
+            raise NotFoundError(f"no message {position}")
+        return recorded
+
+    def unanswered(self, *, platform: str | None = None) -> list[Pending]:
+        """Questions that wait for a reply, oldest first; imported conversations wait for nothing.
+
+        A question is answered by a reply that names it, by one that a model wrote having been shown it, and by any later
+        one that names nothing.
+
+        Args:
+            platform: only of conversations there.
+        """
+        return _pending(self._queue(platform).questions)
+
+    def undelivered(self, *, platform: str | None = None) -> list[Pending]:
+        """Replies that no platform is known to have taken, oldest first.
+
+        Args:
+            platform: only of conversations there.
+        """
+        return _pending(self._queue(platform).replies)
+
+    def _queue(self, platform: str | None) -> _Queue:
+        queue = _Queue(platform)
+        for page in self._store.pages():
+            queue.take(page)
+        return queue
+
+
+_Open = dict[str, dict[int, list[RecordedEvent]]]
+"""By stream and number, messages that wait for something: for each the events that are about it."""
+
+
+class _Queue:
+    """What is still to be done, after one pass over the log."""
+
+    def __init__(self, platform: str | None) -> None:
+        self._platform = platform
+        self._elsewhere: set[str] = set()
+        self._placed: dict[int, tuple[str, int]] = {}
+        self.questions: _Open = {}
+        self.replies: _Open = {}
+
+    def take(self, page: Iterable[RecordedEvent]) -> None:
+        for recorded in page:
+            stream = recorded.stream
+            if stream in self._elsewhere:
+                continue
+            match recorded.event:
+                case MessageRecorded(role="user"):
+                    self.questions.setdefault(stream, {})[recorded.version] = [recorded]
+                    self._placed[recorded.position] = stream, recorded.version
+                case MessageRecorded(role="assistant", in_reply_to=number):
+                    self._answered(stream, number, ())
+                case ReplyGenerated(in_reply_to=number, context=shown):
+                    self._answered(stream, number, shown)
+                    self.replies.setdefault(stream, {})[recorded.version] = [recorded]
+                case ReplyDelivered(message=number):
+                    self.replies.get(stream, {}).pop(number, None)
+                case ConversationStarted(platform=platform, source=source):
+                    if source or (self._platform is not None and platform != self._platform):
+                        self._leave_out(stream)
+                case ConversationContinued():
+                    self._leave_out(stream)
+                case event:
+                    self._said(recorded, getattr(event, "message", None))
+
+    def _said(self, recorded: RecordedEvent, number: int | None) -> None:
+        """Keep what is said about a message that waits; a withdrawal does not name it."""
+        for waiting in (self.questions.get(recorded.stream), self.replies.get(recorded.stream)):
+            if waiting:
+                for about in waiting.values() if number is None else filter(None, [waiting.get(number)]):
+                    about.append(recorded)
+
+    def _answered(self, stream: str, number: int | None, shown: Sequence[int]) -> None:
+        waiting = self.questions.get(stream, {})
+        if number is None:
+            waiting.clear()
+            return
+        waiting.pop(number, None)
+        for position in shown:
+            place, other = self._placed.pop(position, ("", 0))
+            if place == stream:
+                waiting.pop(other, None)
+
+    def _leave_out(self, stream: str) -> None:
+        self._elsewhere.add(stream)
+        self.questions.pop(stream, None)
+        self.replies.pop(stream, None)
+
+
+def _pending(waiting: _Open) -> list[Pending]:
+    found = []
+    for about in [about for messages in waiting.values() for about in messages.values()]:
+        state = fold(about)
+        [message] = state.messages
+        if not message.deleted and message.content.strip():
+            found.append(Pending(state.id, message, state.failures[-1][1] if state.failures else ""))
+    return sorted(found, key=lambda pending: pending.message.id)
+
+
+def _place(recorded: RecordedEvent) -> str:
+    return f"{recorded.stream.partition('/')[2]}:{recorded.version}"
+
+
+def _reply_key(question: RecordedEvent) -> str:
+    return f"reply:{_place(question)}"
+
+
+def _author(question: RecordedEvent) -> str:
+    return str(getattr(question.event, "author", ""))
+
+
+def _failure(message: RecordedEvent, error: str) -> tuple[ReplyFailed, str]:
+    said = _SECRETS.conversation()(error)
+    # The same trouble again is no news, another one is.
+    digest = blake2b(said.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+    return ReplyFailed(message.version, said), f"failed:{_place(message)}:{digest}"
+
+
+def _instruction_message(state: Conversation) -> Message | None:
+    said = [message for message in state.messages if message.role == "system" and not message.deleted]
+    return next((message for message in reversed(said) if message.text.strip()), None)
+
+
+def _fitted(
+    dialogue: Dialogue, stop: int, instruction: str, recalled: tuple[Recalled, ...], language: str
+) -> tuple[str, tuple[Recalled, ...], int | None]:
+    """The whole instruction, what is told in it, and the first turn that fits beside it; `None` when none does."""
+    for told in (recalled, ()):
+        system = instruct(instruction, told, language)
+        start = dialogue.start(stop, -1, estimate_tokens(system))
+        if start is not None:
+            return system, told, start
+    return instruction, (), None
+
+
+def _positions(messages: Iterable[Message], numbers: dict[int, int], start: int, stop: int) -> list[int]:
+    """Log positions of the messages of some turns, and of the corrections that stand in their place."""
+    shown = []
+    for message in messages:
+        if start <= numbers.get(message.number, -1) < stop:
+            shown.append(message.id)
+            if message.corrections:
+                shown.append(message.corrections[-1].id)
+    return shown
+
+
+def _outcome(name: str, completion: Completion | None) -> JsonObject:
+    """What of a completion has no field of its own in the event, as far as it is not the usual."""
+    if completion is None:
+        return {"stopped": True}
+    outcome: JsonObject = {}
+    if completion.model and completion.model not in (name, name.partition(":")[2]):
+        outcome["model"] = completion.model
+    if completion.finish != "stop":
+        outcome["finish"] = completion.finish
+    if not completion.known:
+        outcome["known"] = False
+    return outcome
+
+
+def _used(model: str, shown: _Shown, completion: Completion | None, text: str) -> dict[str, int]:
+    """Tokens that an answer took. Nobody counted those of one that was stopped, and they are paid for: an estimate."""
+    if completion is not None:
+        return completion.usage
+    if model == MEMORY:
+        return {}
+    return {"input_tokens": count_chat(shown.prompt.turns), "output_tokens": ESTIMATE.count(text)}
+
+
+def _uncancel() -> None:
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
