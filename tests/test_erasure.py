@@ -22,7 +22,15 @@ from trainerlib import Recipe, Split
 from trainerlib.blanking import pseudonym
 from trainerlib.erasure import LEDGER, erase_person, erased_datasets, export_person, reapply, unfinished
 from trainerlib.errors import BusyError, DatasetError, InvalidEventError, NotFoundError
-from trainerlib.events import Attachment, DatasetArchived, MessageRecorded, ReplyGenerated, TranscriptRecorded
+from trainerlib.events import (
+    Attachment,
+    DatasetArchived,
+    MessageRecorded,
+    ReplyGenerated,
+    TrainingRequested,
+    TrainingSucceeded,
+    TranscriptRecorded,
+)
 from trainerlib.store.answers import AnswerIndex
 from trainerlib.store.eventstore import Append, EventStore
 
@@ -291,6 +299,29 @@ def test_datasets_that_held_them_are_deleted_and_named(built):
     assert [example.chosen for example in ws.datasets.get("his").read()] == ["At 10."]
     assert ws.verify() == []
     assert ws.datasets.build("both", ALL).version == 2
+
+
+def test_what_was_trained_on_them_is_named_and_its_files_are_deleted(built):
+    """The rows that a job was given, its bundle, and what models were asked; the other job keeps its own."""
+    ws = built
+    for job, dataset in (("a1", "hers"), ("b2", "his")):
+        request = TrainingRequested("local", "base", dataset, 1, "sft", "trl-sft", {"train": "9f2c"}, {"train": 1})
+        ws.store.append(f"training/{job}", [request, TrainingSucceeded(f"local:{dataset}-v1")])
+        for place in ("", "bundle"):
+            directory = ws.path / "models" / "jobs" / job / place
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / "train.jsonl").write_text("4117" if dataset == "hers" else "At 10.", encoding="utf-8")
+    asked = ws.path / "models" / "evaluations" / "e1"
+    asked.mkdir(parents=True)
+    (asked / "memory.jsonl").write_text("4117", encoding="utf-8")
+    report = erase(ws)
+    assert (report.jobs, report.models) == (("a1",), ("local:hers-v1",))
+    left = (ws.path / "models").rglob("*.jsonl")
+    assert sorted(path.relative_to(ws.path / "models").as_posix() for path in left) == [
+        "jobs/b2/bundle/train.jsonl",
+        "jobs/b2/train.jsonl",
+    ]
+    assert containing(ws.path, "4117") == []
 
 
 def test_a_dataset_whose_files_are_missing_counts_as_holding_them(built):

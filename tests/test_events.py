@@ -200,7 +200,9 @@ FROZEN = {
     "dataset.archived.1": DatasetArchived(2, "support-v2.tar.zst", "9f2c"),
     "consent.given.1": ConsentGiven("2026-11", "Можно учиться на моих сообщениях?", "telegram:1"),
     "consent.withdrawn.1": ConsentWithdrawn("telegram:1", "передумала"),
-    "person.erased.1": PersonErased("erased:9f2c", 12, 1, 2, 3, ("support v1",), "telegram:1", "asked by mail"),
+    "person.erased.1": PersonErased(
+        "erased:9f2c", 12, 1, 2, 3, ("support v1",), "telegram:1", "asked by mail", ("a1b2",), ("local:support-v1",)
+    ),
     "policy.granted.1": PolicyGranted("Discord, 12 May 2026, ticket 4711", "telegram:1"),
     "policy.revoked.1": PolicyRevoked("expired", "telegram:1"),
     "training.requested.1": TrainingRequested(

@@ -24,10 +24,11 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -58,6 +59,7 @@ from trainerlib.events import (
 )
 from trainerlib.store.erasing import conversations_with, erasing, erasures, people, scrub, scrubbed
 from trainerlib.store.eventstore import EventStore
+from trainerlib.training import PREFIX, TrainingJob, fold_all
 
 LEDGER = "erasures.jsonl"
 """Name of the ledger, beside the database."""
@@ -87,6 +89,8 @@ class ErasureReport(msgspec.Struct, frozen=True):
         files: attachment files deleted.
         position: position of the event that says so.
         new: this call erased something; False when they were erased before.
+        jobs: training jobs that were given one of these datasets; their files here are deleted.
+        models: models that came out of them, which are left to the operator.
     """
 
     person: str
@@ -99,6 +103,8 @@ class ErasureReport(msgspec.Struct, frozen=True):
     files: int
     position: int
     new: bool = True
+    jobs: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
 
 
 class _Line(msgspec.Struct):
@@ -242,7 +248,14 @@ def erase_person(store: EventStore, directory: Path, person: str, *, by: str = "
                              note=note)  # fmt: skip
         deleted = 0
         if found.anything:
-            event = msgspec.structs.replace(event, datasets=tuple(_holding(store, directory, found.words)))
+            datasets = tuple(_holding(store, directory, found.words))
+            jobs = _trained_on(store, datasets)
+            event = msgspec.structs.replace(
+                event,
+                datasets=datasets,
+                jobs=tuple([job.id for job in jobs]),
+                models=tuple([job.model for job in jobs if job.model]),
+            )
             recorded = erasure.record(event)
             # Noted and deleted before the commit: what is erased twice is no harm, what is forgotten is.
             _note(directory, person, recorded)
@@ -267,6 +280,8 @@ def erase_person(store: EventStore, directory: Path, person: str, *, by: str = "
         deleted,
         recorded.position,
         new=found.anything,
+        jobs=event.jobs,
+        models=event.models,
     )
 
 
@@ -329,6 +344,15 @@ def _holding(store: EventStore, directory: Path, words: dict[str, int]) -> Itera
             yield f"{built.name} v{built.dataset_version}"
 
 
+def _trained_on(store: EventStore, labels: Collection[str]) -> list[TrainingJob]:
+    """The training jobs that were given one of some datasets."""
+    return [
+        job
+        for job in fold_all(store.read_named(PREFIX))
+        if f"{job.request.dataset} v{job.request.dataset_version}" in labels
+    ]
+
+
 def _built(store: EventStore) -> Iterator[DatasetBuilt]:
     """Every version of every dataset."""
     for stream in store.streams("dataset/"):
@@ -349,13 +373,20 @@ def _has_line(path: Path, conversations: set[str]) -> bool:
 def _delete_derived(store: EventStore, directory: Path, erased_at: float) -> None:
     """Delete the files of datasets that held an erased person, and bring the others' copies of their recipes up to date."""
     datasets = directory / "datasets"
-    for path in (*directory.glob(".database-restoring-*"), *datasets.glob("*/.building-*")):
-        # Left by a process that was killed, or of one that began before: what is made in it holds the old words.
+    left = (".database-restoring-*", "datasets/*/.building-*", "models/jobs/.building-*", "models/evaluations/*/")
+    for path in chain.from_iterable(map(directory.glob, left)):
+        # Left by a process that was killed, or of one that began before: what is made in it holds the old words. What
+        # models were asked and answered may hold anybody's.
         if _began(path) <= erased_at and not store.path.is_relative_to(path):
             shutil.rmtree(path, ignore_errors=True)
     # After these: what is made may be given its place at this moment.
     for dataset, version in erased_datasets(store):
         shutil.rmtree(datasets / dataset / f"v{version}", ignore_errors=True)
+    for job in _trained_on(store, [f"{name} v{version}" for name, version in erased_datasets(store)]):
+        files = directory / "models" / "jobs" / job.id
+        shutil.rmtree(files / "bundle", ignore_errors=True)
+        for split in job.request.sha256:
+            (files / f"{split}.jsonl").unlink(missing_ok=True)
     for built in _built(store):
         path = datasets / built.name / f"v{built.dataset_version}" / MANIFEST
         if path.is_file():

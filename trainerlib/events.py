@@ -173,7 +173,8 @@ class ReplyGenerated(Event, frozen=True):
         model: name of the model.
         instruction: the system text it was given.
         context: log positions of the messages and corrections it was shown.
-        parameters: sampling parameters.
+        parameters: sampling parameters, and what was unusual: `stopped` and `known` as true and false, `finish` when it is
+            not "stop", the `model` that served it when that is another name.
         usage: token counts by name, `input_tokens` and `output_tokens` among them.
         latency: seconds from request to last token.
         cost: US dollars.
@@ -401,6 +402,8 @@ class PersonErased(Event, frozen=True):
         datasets: datasets that held them, `support v3`.
         by: who asked for it, when not the person.
         note: why; it must not name them.
+        jobs: training jobs that were given one of these datasets.
+        models: models that came out of them.
     """
 
     wire_name: ClassVar[str] = "person.erased"
@@ -413,6 +416,8 @@ class PersonErased(Event, frozen=True):
     datasets: tuple[str, ...] = ()
     by: str = ""
     note: str = ""
+    jobs: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
 
 
 # --- policy stream ---------------------------------------------------------------------------------------------------

@@ -148,6 +148,8 @@ def _tell_erased(report: ErasureReport) -> None:
     if report.datasets:
         say(f"  datasets that held them, now deleted: {', '.join(report.datasets)}; build them again")
         say("  whatever was exported or trained from these still holds them")
+    if report.models:
+        say(f"  models that were trained on them: {', '.join(report.models)}; train them again, and delete these")
     if report.archives:
         say(f"  delete these yourself, they may hold them: {', '.join(report.archives)}")
 
