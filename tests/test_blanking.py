@@ -24,6 +24,7 @@ from trainerlib.events import (
     MessageDeleted,
     MessageEdited,
     MessageRecorded,
+    ModelPromoted,
     RecordedEvent,
     ReplyFailed,
     ReplyGenerated,
@@ -194,6 +195,13 @@ def test_a_reply_to_somebody_else_loses_what_it_repeats():
     assert blank_shown(ReplyGenerated("С 9 до 18", context=(4,)), words).text == "С 9 до 18"
     told = ReplyGenerated("Мы открыты: С 9 до 18!", 2, "memory", "Once said: С 9 до 18", (5,))
     assert blank_shown(told, words) == ReplyGenerated("", 2, "memory", "", (5,), erased=True)
+
+
+def test_what_they_said_about_a_model_goes_and_what_others_said_stays():
+    """That it was promoted, and when, stays."""
+    told = ModelPromoted("local:a", "e1", note="Ольга довольна", by=OLGA)
+    assert blank_elsewhere(told, OLGA, NAME, frozenset()) == ModelPromoted("local:a", "e1", by=NAME)
+    assert blank_elsewhere(told, BEN, NAME, frozenset()) == told
 
 
 def test_their_id_goes_where_it_stands_alone():

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from trainerlib.imports import ImportReport
     from trainerlib.recipes import Recipe, Split
     from trainerlib.registry import Datasets
+    from trainerlib.replies import Answer, Pending
     from trainerlib.store.eventstore import EventStore
     from trainerlib.versions import Dataset
     from trainerlib.workspace import Stats, Workspace, load_recipe
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _WHERE = {
+    "Answer": "trainerlib.replies",
     "Attachment": "trainerlib.events",
     "Chat": "trainerlib.chats",
     "Conversation": "trainerlib.conversations",
@@ -50,6 +52,7 @@ _WHERE = {
     "Feedback": "trainerlib.conversations",
     "ImportReport": "trainerlib.imports",
     "Message": "trainerlib.conversations",
+    "Pending": "trainerlib.replies",
     "Recipe": "trainerlib.recipes",
     "Split": "trainerlib.recipes",
     "Stats": "trainerlib.workspace",
@@ -62,6 +65,7 @@ _WHERE = {
 }
 
 __all__ = [
+    "Answer",
     "Attachment",
     "Chat",
     "Conversation",
@@ -75,6 +79,7 @@ __all__ = [
     "Feedback",
     "ImportReport",
     "Message",
+    "Pending",
     "Recipe",
     "Split",
     "Stats",

@@ -40,6 +40,9 @@ from trainerlib.events import (
     Imported,
     MessageEdited,
     MessageRecorded,
+    ModelAdded,
+    ModelPromoted,
+    ModelRolledBack,
     RecordedEvent,
     ReplyFailed,
     ReplyGenerated,
@@ -256,6 +259,8 @@ def blank_elsewhere(event: Event, person: str, name: str, names: frozenset[str])
         case ConsentGiven():
             event = _replace(event, text="")
         case ConsentWithdrawn():
+            event = _replace(event, note="")
+        case ModelAdded(by=by) | ModelPromoted(by=by) | ModelRolledBack(by=by) if by == person:
             event = _replace(event, note="")
         case Imported():
             # What was wrong with a line may quote it; a chat export is often named after the person.

@@ -373,7 +373,13 @@ def _has_line(path: Path, conversations: set[str]) -> bool:
 def _delete_derived(store: EventStore, directory: Path, erased_at: float) -> None:
     """Delete the files of datasets that held an erased person, and bring the others' copies of their recipes up to date."""
     datasets = directory / "datasets"
-    left = (".database-restoring-*", "datasets/*/.building-*", "models/jobs/.building-*", "models/evaluations/*/")
+    left = (
+        ".database-restoring-*",
+        "datasets/*/.building-*",
+        "models/.building-*",
+        "models/jobs/.building-*",
+        "models/evaluations/*/",
+    )
     for path in chain.from_iterable(map(directory.glob, left)):
         # Left by a process that was killed, or of one that began before: what is made in it holds the old words. What
         # models were asked and answered may hold anybody's.

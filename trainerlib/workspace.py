@@ -24,6 +24,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Self
@@ -32,6 +33,8 @@ import msgspec
 
 from trainerlib import settings
 from trainerlib.blanking import is_erased
+from trainerlib.budgets import Budgets
+from trainerlib.chat.models import open_model
 from trainerlib.chats import Chat
 from trainerlib.consent import ERASED
 from trainerlib.conversations import Correction, Feedback, Message, fold
@@ -43,6 +46,7 @@ from trainerlib.errors import (
     VersionConflictError,
     WorkspaceNotFoundError,
 )
+from trainerlib.evaluations import Evaluations
 from trainerlib.events import (
     ConversationStarted,
     Corrected,
@@ -60,10 +64,14 @@ from trainerlib.events import (
 )
 from trainerlib.importers.directory import Rating
 from trainerlib.imports import DirectoryReport, ImportReport, Progress, import_directory, import_file, imported
+from trainerlib.jobs import Jobs
+from trainerlib.models import Models
 from trainerlib.people import Person, Policies
 from trainerlib.recipes import Recipe
 from trainerlib.registry import Datasets
+from trainerlib.replies import Answer, Pending, Replier
 from trainerlib.store import projections
+from trainerlib.store.answers import AnswerIndex
 from trainerlib.store.authors import conversations_of
 from trainerlib.store.eventstore import EventStore
 from trainerlib.store.projections import ConversationSummary
@@ -134,7 +142,11 @@ class Workspace:
         settings: what `workspace.toml` and the environment say.
         store: the event log.
         datasets: its datasets.
+        jobs: its training jobs.
+        models: its models, and which one answers.
+        evaluations: how models did.
         policies: the permissions of the platforms.
+        replies: what answers questions; `await ws.replies.close()` lets go of the models it opened.
     """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
@@ -164,8 +176,35 @@ class Workspace:
             (path / name).mkdir(exist_ok=True)
         redaction = self.settings.redaction
         self.datasets = Datasets(self.store, path / "datasets", names=redaction.names, patterns=redaction.patterns)
+        self.jobs = Jobs(self.store, self.datasets, path, self.settings)
         self.policies = Policies(self.store)
         self._search = SearchIndex(self.store)
+        self._answers = AnswerIndex(self.store)
+        self.models = Models(
+            self.store,
+            path,
+            self.settings,
+            jobs=self.jobs,
+            opened=partial(open_model, directory=path, settings=self.settings, secret=self._secret),
+        )
+        self.replies = Replier(
+            self.store,
+            self._answers,
+            answering=self.models.answering,
+            open_model=self.models.open,
+            budgets=Budgets(self.store, self.settings.budget),
+            settings=self.settings,
+            directory=path,
+        )
+        self.evaluations = Evaluations(
+            self.store,
+            self.datasets,
+            path,
+            self.settings,
+            index=self._answers,
+            opened=self.models.open,
+            current=lambda: self.models.current,
+        )
         self._started: set[str] = set()
 
     # --- conversations -----------------------------------------------------------------------------------------------
@@ -407,6 +446,72 @@ class Workspace:
                 continue
             return
 
+    # --- answering ---------------------------------------------------------------------------------------------------
+
+    def reply(self, conversation: Chat | str, *, to: Message | int, model: str | None = None) -> Answer:
+        """The answer to a question: the reply it has, or one that a model writes now, recorded once whoever asks again.
+
+        `await` it for the reply, or read it piece by piece with `async for`.
+
+        Args:
+            conversation: the conversation, or its id.
+            to: the question, or its id.
+            model: name of the model; by default the one that answers this conversation.
+
+        Raises:
+            NotFoundError: the conversation has no such message.
+            InvalidEventError: it is not a message of a person.
+        """
+        name = conversation if isinstance(conversation, str) else conversation.id
+        return self.replies.reply(name, to if isinstance(to, int) else to.id, model=model)
+
+    def deliver(self, reply_id: int, platform_ids: Sequence[str] = ()) -> None:
+        """Record that the platform took a reply; once is enough, and the first word counts.
+
+        Args:
+            reply_id: id of the reply.
+            platform_ids: ids of its messages there.
+
+        Raises:
+            NotFoundError: no message has that id.
+            InvalidEventError: it is not a reply.
+        """
+        self.replies.deliver(reply_id, platform_ids)
+
+    def fail(self, message_id: int, error: str) -> None:
+        """Record that a question could not be answered, or a reply not be sent; the same error once.
+
+        Args:
+            message_id: id of the question or of the reply.
+            error: why; what looks like a secret is left out.
+
+        Raises:
+            NotFoundError: no message has that id.
+        """
+        self.replies.fail(message_id, error)
+
+    def unanswered(self, *, platform: str | None = None) -> list[Pending]:
+        """Questions that wait for a reply, oldest first; those of imported conversations wait for nothing.
+
+        A question is answered by a reply that names it, by one that a model wrote having been shown it, and by any later
+        one that names nothing. One that failed waits still, with the reason.
+
+        Args:
+            platform: only of conversations there.
+        """
+        return self.replies.unanswered(platform=platform)
+
+    def undelivered(self, *, platform: str | None = None) -> list[Pending]:
+        """Replies that no platform is known to have taken, oldest first.
+
+        Args:
+            platform: only of conversations there.
+        """
+        return self.replies.undelivered(platform=platform)
+
+    def _secret(self, name: str) -> str | None:
+        return settings.secret(name, self.path, os.environ)
+
     # --- imports -----------------------------------------------------------------------------------------------------
 
     def import_file(
@@ -535,6 +640,7 @@ class Workspace:
         """Derive every projection and the search index again from the log; returns its last position."""
         position = self.store.rebuild()
         self._search.rebuild()
+        self._answers.rebuild()
         return position
 
     def verify(self) -> list[str]:
@@ -542,7 +648,7 @@ class Workspace:
         problems = self.store.verify()
         if problems:
             return problems
-        problems += self._search.verify() + unfinished(self.store)
+        problems += self._search.verify() + self._answers.verify() + unfinished(self.store) + self.models.verify()
         for dataset in self.datasets.list():
             problems += dataset.verify()
         return problems

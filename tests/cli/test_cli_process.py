@@ -46,7 +46,7 @@ def test_every_command_has_its_json_and_its_help():
     from trainerlib.cli.app import program
 
     commands = dict(program().commands)
-    for group in ("dataset", "person", "policy", "archive"):
+    for group in ("dataset", "person", "policy", "archive", "job", "model"):
         commands |= {f"{group} {name}": item for name, item in commands.pop(group).commands.items()}
     assert set(commands) == {
         *(
@@ -63,6 +63,9 @@ def test_every_command_has_its_json_and_its_help():
             "stats",
         ),
         *("events", "verify", "rebuild", "backup", "dataset build", "dataset list", "dataset show", "dataset export"),
+        *("train", "evaluate", "test"),
+        *("job list", "job show", "job follow", "job cancel", "job pause", "job resume"),
+        *("model list", "model show", "model add", "model promote", "model rollback", "model offer", "model compare"),
         *("dataset check", "dataset diff", "dataset explain", "dataset lineage", "dataset leakage"),
         *(
             "dataset tag",

@@ -18,11 +18,14 @@ from trainerlib.cli import (
     curating,
     datasets,
     demonstration,
+    evaluating,
     importing,
     lineage,
     log,
     looking,
+    models,
     recording,
+    training,
 )
 from trainerlib.cli import people as about_people
 from trainerlib.cli.failures import misuse
@@ -38,6 +41,10 @@ person = typer.Typer(no_args_is_help=False)
 app.add_typer(person, name="person", rich_help_panel=_RECORD)
 archive = typer.Typer(cls=archiving.DirectoryOrCommand, subcommand_metavar="DIRECTORY | COMMAND [ARGS]...")
 app.add_typer(archive, name="archive", rich_help_panel=_KEEP)
+job = typer.Typer(no_args_is_help=False)
+app.add_typer(job, name="job", rich_help_panel=_TRAIN)
+model = typer.Typer(no_args_is_help=False)
+app.add_typer(model, name="model", rich_help_panel=_TRAIN)
 policy = typer.Typer(no_args_is_help=False)
 app.add_typer(policy, name="policy", rich_help_panel=_RECORD)
 
@@ -85,6 +92,18 @@ def policies(context: typer.Context, workspace: WorkspaceOption = None, json: Js
     group(context, workspace, json=json)
 
 
+@job.callback(invoke_without_command=True)
+def jobs(context: typer.Context, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
+    """Training jobs: follow them, hold them, end them."""
+    group(context, workspace, json=json)
+
+
+@model.callback(invoke_without_command=True)
+def which(context: typer.Context, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
+    """Models: which there are, which one answers, and which is tried out."""
+    group(context, workspace, json=json)
+
+
 @archive.callback(invoke_without_command=True)
 def archives(context: typer.Context, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Write a directory into one file that is the same wherever it is made, and bring it back."""
@@ -119,6 +138,22 @@ command(dataset, "card")(curating.card)
 command(dataset, "add-directory")(adding.add_directory)
 command(dataset, "cost")(curating.cost)
 command(dataset, "archive")(archiving.dataset_archive)
+command(app, "train", panel=_TRAIN)(training.train)
+command(app, "evaluate", panel=_TRAIN)(evaluating.evaluate)
+command(app, "test", panel=_TRAIN)(evaluating.run_cases)
+command(job, "list")(training.list_)
+command(job, "show")(training.show)
+command(job, "follow")(training.follow)
+command(job, "cancel")(training.cancel)
+command(job, "pause")(training.pause)
+command(job, "resume")(training.resume)
+command(model, "list")(models.list_)
+command(model, "show")(models.show)
+command(model, "add")(models.add)
+command(model, "promote")(models.promote)
+command(model, "rollback")(models.rollback)
+command(model, "offer")(models.offer)
+command(model, "compare")(models.compare)
 command(archive, "create")(archiving.archive_)
 command(archive, "restore")(archiving.restore)
 command(person, "list")(consenting.people)
