@@ -88,7 +88,7 @@ class Model(msgspec.Struct, frozen=True):
         note: what somebody said when it was added.
         by: who added it.
         added_at: when it was first added; `None` for one that needed no adding.
-        evaluation: its latest evaluation.
+        evaluation: its latest evaluation on held-out replies, else on cases of somebody's own.
         evaluated_at: when that was.
         promoted_at: when it was last promoted.
         current: it answers.
@@ -292,7 +292,7 @@ class Models:
             added.note,
             added.by,
             _at(known.added_us),
-            known.evaluations[-1][1] if known.evaluations else None,
+            known.latest,
             _at(known.evaluated_us),
             _at(promoted.get(name, 0)),
             current=name == standing.current(self._default),

@@ -145,7 +145,8 @@ class Known(msgspec.Struct, frozen=True):
         added_us: when it was first added, microseconds since 1970 UTC; 0 for never.
         renewed: log position at which it was last given other files; 0 for never.
         evaluations: `(log position, evaluation)` of each, oldest first.
-        evaluated_us: when it was last evaluated, microseconds since 1970 UTC; 0 for never.
+        latest: what counts of these: the latest on held-out replies, else the latest on cases of somebody's own.
+        evaluated_us: when that was, microseconds since 1970 UTC; 0 for never.
     """
 
     name: str
@@ -153,6 +154,7 @@ class Known(msgspec.Struct, frozen=True):
     added_us: int = 0
     renewed: int = 0
     evaluations: tuple[tuple[int, ModelEvaluated], ...] = ()
+    latest: ModelEvaluated | None = None
     evaluated_us: int = 0
 
 
@@ -176,7 +178,9 @@ def fold_model(name: str, events: Iterable[RecordedEvent]) -> Known:
             )
         elif isinstance(event, ModelEvaluated):
             found = (*known.evaluations, (recorded.position, event))
-            known = _replace(known, evaluations=found, evaluated_us=recorded.recorded_us)
+            known = _replace(known, evaluations=found)
+            if event.dataset or known.latest is None or not known.latest.dataset:
+                known = _replace(known, latest=event, evaluated_us=recorded.recorded_us)
     return known
 
 

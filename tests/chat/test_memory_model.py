@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from chat_asking import ask, asking
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import ask, asking
 from trainerlib.chat.memory import UNKNOWN, MemoryModel
 from trainerlib.chat.port import Completion, Prompt
 from trainerlib.examples import Turn

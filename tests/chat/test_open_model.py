@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
+from chat_asking import ask, asking
 
-from conftest import ask, asking
 from trainerlib.chat.memory import UNKNOWN
 from trainerlib.chat.models import open_model
 from trainerlib.errors import ModelError

@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from chat_asking import ask, asking, heard
 from chat_server import ChatServer, Reply, refusal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import ask, asking, heard
 from trainerlib.chat.openai_api import OpenAIModel, without_secrets
 from trainerlib.chat.port import Completion, Prompt, complete
 from trainerlib.errors import ModelError, ModelRefusedError, ModelUnavailableError, SettingsError

@@ -12,15 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from histories import row, write
+from training_server import Fault, TrainingServer
 
 import trainerlib
 from trainerlib import Recipe, Split
 from trainerlib.trainers.openai_api import OpenAITrainer
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from histories import row, write
-from training_server import Fault, TrainingServer
 
 
 def talks():
@@ -100,6 +97,16 @@ def test_a_job_is_followed_to_its_model_and_found_again(cli, server):
     assert "nothing changed: it had ended" in cli("job", "cancel").out
     assert cli("job", "pause", status=1).err.startswith("trainerlib: ")
     assert len(server.jobs) == 1
+
+
+@pytest.mark.usefixtures("shop")
+def test_of_several_jobs_the_one_to_end_is_named(cli):
+    """A wrong guess would cost a training."""
+    first = cli("train", "support", "--model", "one", "--trainer", "bundle", "--json").json["id"]
+    cli("train", "support", "--model", "two", "--trainer", "bundle")
+    assert "which job?" in cli.refuse("job", "cancel")
+    assert "ended" in cli("job", "cancel", first).out
+    assert "two" in cli("job", "cancel", "--json").json["request"]["model"]
 
 
 def test_a_job_that_is_begun_and_left_is_gone_on_with(cli, server):

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-
-import trainerlib
-from trainerlib import Recipe, Split
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from histories import write
 from training_server import TrainingServer
 from training_shop import KEY, hurried, talks
+
+import trainerlib
+from trainerlib import Recipe, Split
 
 
 @pytest.fixture(autouse=True)

@@ -189,3 +189,47 @@ def test_words_of_a_person_who_was_erased_since_are_not_sent(tmp_path, shop, ser
 def test_a_trainer_of_an_entry_point_that_is_not_there_is_refused(ws):
     with pytest.raises(TrainingError, match="there is no trainer 'elsewhere'"):
         ws.jobs.start("support", model="x", trainer="elsewhere")
+
+
+ELSEWHERE = """
+from trainerlib.events import TrainingSubmitted, TrainingSucceeded
+
+
+class Elsewhere:
+    name = "elsewhere"
+    formats = {"sft": "sharegpt"}
+
+    def __init__(self, workshop):
+        self.key = workshop.secret("ELSEWHERE_KEY")
+
+    def check(self, request):
+        pass
+
+    def advance(self, work):
+        if not work.job.remote:
+            lines = work.file("train").read_bytes().count(b"\\n")
+            work.record([TrainingSubmitted(f"{self.key}-{lines}")])
+            return 0
+        work.record([TrainingSucceeded("openai:tuned-elsewhere")])
+"""
+
+
+def test_a_package_adds_a_trainer_by_an_entry_point(shop, tmp_path, monkeypatch):
+    """Installed is enough: its format is exported, its steps are recorded, its model is known."""
+    package = tmp_path / "site"
+    (package / "elsewhere-1.dist-info").mkdir(parents=True)
+    (package / "elsewhere_trainer.py").write_text(ELSEWHERE, encoding="utf-8")
+    (package / "elsewhere-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: elsewhere\nVersion: 1\n")
+    (package / "elsewhere-1.dist-info" / "entry_points.txt").write_text(
+        "[trainerlib.trainers]\nelsewhere = elsewhere_trainer:Elsewhere\n"
+    )
+    monkeypatch.syspath_prepend(package)
+    monkeypatch.setenv("ELSEWHERE_KEY", "job")
+    with trainerlib.open(shop) as ws:
+        done = ws.jobs.start("support", model="x", trainer="elsewhere").follow(timeout=20)
+        assert (done.state, done.remote, done.request.format) == (
+            "succeeded",
+            f"job-{done.request.rows['train']}",
+            "sharegpt",
+        )
+        assert ws.models.get("openai:tuned-elsewhere").job == done.id

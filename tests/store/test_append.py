@@ -79,6 +79,31 @@ def test_expected_version_is_the_one_that_was_read(store):
     assert texts(store) == ["1", "2", "3"]
 
 
+def test_two_writers_in_turns_know_of_each_other(store, path):
+    """A writer that remembers a place another has taken since still gets the next one; versions and keys hold."""
+    with EventStore(path) as other:
+        for writer in (store, other):
+            writer.append("conversation/a", [said("both know the stream")])
+        for number in range(3, 9):
+            writer = (store, other)[number % 2]
+            stream = "conversation/a" if number % 3 else "conversation/b"
+            [recorded] = writer.append(stream, [said(f"{number}")], keys=[f"k:{number}"])
+            assert recorded.position == number
+
+        # What each of these believes of the stream is two events old.
+        with pytest.raises(VersionConflictError, match="is at version 6, not at 5"):
+            store.append("conversation/a", [said("late")], expected_version=5)
+        other.append("conversation/a", [said("as read")], expected_version=6)
+        store.append("conversation/a", [said("as read too")], expected_version=7)
+        with pytest.raises(KeyConflictError):
+            other.append("conversation/a", [said("another")], keys=["k:8"])
+        [first] = other.append("conversation/a", [said("8")], keys=["k:8"])
+        assert first.position == 8
+
+    assert [recorded.position for recorded in store.read_all()] == list(range(1, 11))
+    assert store.verify() == []
+
+
 def test_the_same_key_and_content_is_recorded_once(store):
     """A redelivered event comes back as it was recorded first, and the log does not grow."""
     [first] = store.append("conversation/a", [said("hello")], keys=["telegram:1:42:7"])

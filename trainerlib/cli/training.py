@@ -33,7 +33,9 @@ _LONGEST_WAIT = 5.0
 JobArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[JOB]", help="Its id, or the beginning of it; the latest job by default.", show_default=False
+        metavar="[JOB]",
+        help="Its id, or the beginning of it; by default the latest job, or the only one that has not ended.",
+        show_default=False,
     ),
 ]
 
@@ -183,7 +185,7 @@ def follow(session: Session, job: JobArgument = None) -> None:
 def cancel(session: Session, job: JobArgument = None) -> None:
     """End a training job, here and at its trainer's."""
     with session.open() as workspace:
-        found = _job(workspace, job)
+        found = _job(workspace, job, change=True)
         before = found.state.ended
         state = found.cancel(by=person())
     _tell_change(session, state, "nothing changed: it had ended" if before else "ended")
@@ -192,14 +194,14 @@ def cancel(session: Session, job: JobArgument = None) -> None:
 def pause(session: Session, job: JobArgument = None) -> None:
     """Hold a training job."""
     with session.open() as workspace:
-        state = _job(workspace, job).pause()
+        state = _job(workspace, job, change=True).pause()
     _tell_change(session, state, f"held; let it go on with: trainerlib job resume {state.id}")
 
 
 def resume(session: Session, job: JobArgument = None) -> None:
     """Let a training job that is held go on."""
     with session.open() as workspace:
-        state = _job(workspace, job).resume()
+        state = _job(workspace, job, change=True).resume()
     _tell_change(session, state, f"goes on; watch it with: trainerlib job follow {state.id}")
 
 
@@ -216,13 +218,17 @@ def _dataset(workspace: Workspace, name: str | None) -> Dataset | str:
     return selected[0]
 
 
-def _job(workspace: Workspace, name: str | None) -> Job:
+def _job(workspace: Workspace, name: str | None, *, change: bool = False) -> Job:
+    """The job that is meant: one that is changed is named where several could be meant."""
     if name is not None:
         return workspace.jobs.get(name)
     found = workspace.jobs.list()
     if not found:
         raise misuse("no training jobs yet; begin one with: trainerlib train DATASET --model NAME")
-    return found[-1]
+    pending = workspace.jobs.pending() if change else []
+    if len(pending) > 1:
+        raise misuse(f"which job? {', '.join(job.id for job in pending)} have not ended")
+    return (pending or found)[-1]
 
 
 def _hyperparameters(trainer: str, epochs: float | None, settings: list[str]) -> dict[str, Any]:
