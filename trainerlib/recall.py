@@ -403,6 +403,11 @@ def nearness(one: str, other: str) -> float:
     >>> round(nearness("открыт", "открыва"), 2)
     0.86
     """
+    if one[0] != other[0] and not (
+        one.startswith(_PERFECTIVE) or other.startswith(_PERFECTIVE) or {one[0], other[0]} == _UNSTRESSED
+    ):
+        # Nearly always: nothing below could bring them near.
+        return 0.0
     shorter, longer = sorted((one, other), key=len)
     if len(shorter) < SHORTEST or not one.isalpha() or not other.isalpha():
         return 0.0

@@ -121,7 +121,8 @@ class Rows:
     def _names_of(self, stream_ids: set[int]) -> dict[int, str]:
         """Names of streams, remembered while they are few and cannot change."""
         names = self._names
-        missing = (stream_ids - names.keys()) | (stream_ids & self._people)
+        # Not `stream_ids - names.keys()`: that goes through all the names.
+        missing = stream_ids.difference(names) | (stream_ids & self._people)
         if missing:
             if len(names) > _REMEMBERED:
                 names = self._names = {}
