@@ -35,30 +35,34 @@ class Memory:
 
     Attributes:
         stream_ids: ids of streams; these never change, but for a person's, which is looked up in each transaction.
-        position: the log's last position.
+        heads: versions of streams.
+        position: the log's last position; read before any stream's id was.
     """
 
     def __init__(self) -> None:
         self.stream_ids: dict[str, int] = {}
         self.position = 0
         self._people: set[str] = set()
-        self._heads: dict[str, int] = {}
+        self.heads: dict[str, int] = {}
         self._data_version: int | None = None
 
-    def refreshed_heads(self, connection: sqlite3.Connection) -> dict[str, int]:
-        """Versions of streams, forgotten and the position read again when another connection has written."""
-        for name in self._people:
-            self.stream_ids.pop(name, None)
-            self._heads.pop(name, None)
-        self._people.clear()
+    def forget_people(self) -> None:
+        """What is known of people was true in the last transaction only."""
+        if self._people:
+            for name in self._people:
+                self.stream_ids.pop(name, None)
+                self.heads.pop(name, None)
+            self._people.clear()
+
+    def refresh(self, connection: sqlite3.Connection) -> None:
+        """Forget the versions and read the position again when another connection has written."""
         data_version = connection.execute("PRAGMA data_version").fetchone()[0]
         if data_version != self._data_version:
-            self._heads.clear()
+            self.heads.clear()
             self.position = connection.execute(tables.SELECT_HEAD).fetchone()[0]
             self._data_version = data_version
-        elif len(self._heads) > REMEMBERED:
-            self._heads.clear()
-        return self._heads
+        elif len(self.heads) > REMEMBERED:
+            self.heads.clear()
 
     def learn(self, stream_ids: dict[str, int]) -> None:
         """Remember ids of streams."""
@@ -91,42 +95,58 @@ class Batch:
         self._connection = connection
         self._memory = memory
         self._stream_ids = memory.stream_ids
-        self._heads = memory.refreshed_heads(connection)
+        self._heads = memory.heads
         self._now = now
         self._codec = codec
-        self._encode = codec.encode_all
         self.placed: list[projections.Placed] = []
+        memory.forget_people()
 
-    def record(self, appends: list[Encoded], keys: list[str]) -> list[RecordedEvent]:
+    def record_lone(self, appends: list[Encoded]) -> list[RecordedEvent]:
+        """`record` for one request that nobody waits with.
+
+        Nearly always it is one new event of a known stream, and nobody else has written: the insert is tried at once. Its
+        place in the log is taken when somebody has, and a failed statement leaves nothing, so only then is it looked at.
+
+        Raises:
+            NotAllNewError: as `record_new`.
+            VersionConflictError: a stream is at another version than expected.
+            KeyConflictError: a key belongs to other content.
+        """
+        if len(appends) == 1 and len(appends[0].events) == 1 and appends[0].stream in self._stream_ids:
+            try:
+                return self._write_one(appends[0])
+            except (VersionConflictError, sqlite3.IntegrityError):
+                return self.record(appends)
+        return self.record_new(appends)
+
+    def record(self, appends: list[Encoded]) -> list[RecordedEvent]:
         """Insert what is new of a request, and return all of it in its place.
 
         Args:
             appends: what to record together or not at all.
-            keys: every key among them.
 
         Raises:
             VersionConflictError: a stream is at another version than expected.
             KeyConflictError: a key belongs to other content.
         """
+        self._memory.refresh(self._connection)
         self._find_streams(appends)
-        known = self._known(keys)
+        known = self._known([key for append in appends for key in append.keys or () if key is not None])
         waiting: dict[str, tuple[str, Event]] = {}
         plan = [(append, self._fresh(append, known, waiting) if append.keys else None) for append in appends]
         return self._write(plan, known)
 
-    def record_new(self, appends: list[Encoded], keys: list[str]) -> list[RecordedEvent]:
+    def record_new(self, appends: list[Encoded]) -> list[RecordedEvent]:
         """Insert what is nearly always all new, and let versions and the unique index say when it is not.
 
         Args:
             appends: what to record, of one request or of several.
-            keys: every key among them.
 
         Raises:
             NotAllNewError: something is not new or not as expected; the transaction has to be undone.
         """
+        self._memory.refresh(self._connection)
         self._find_streams(appends)
-        if len(set(keys)) < len(keys):
-            raise NotAllNewError
         try:
             return self._write([(append, None) for append in appends], {})
         except (VersionConflictError, sqlite3.IntegrityError) as error:
@@ -155,7 +175,7 @@ class Batch:
     def rewrite(self, changed: Iterable[RecordedEvent]) -> None:
         """Have events say something else in their places; only an erasure may."""
         changed = list(changed)
-        data = self._encode([recorded.event for recorded in changed])
+        data = self._codec.encode_all([recorded.event for recorded in changed])
         self._connection.executemany(
             tables.REWRITE_EVENT,
             [(one.event.schema_version, line, one.position) for one, line in zip(changed, data, strict=True)],
@@ -163,7 +183,7 @@ class Batch:
 
     def append(self, stream: str, event: Event) -> RecordedEvent:
         """Insert one event without a key."""
-        [recorded] = self.record([Encoded(stream, [event], self._encode([event]), None, None)], [])
+        [recorded] = self.record([Encoded(stream, [event], self._codec.encode_all([event]), None, None)])
         return recorded
 
     def _was_erased(self, first: RecordedEvent, stream: str) -> bool:
@@ -198,8 +218,7 @@ class Batch:
                 data += append.data
             version = heads[stream] if stream in heads else self._head(stream)
             if len(events) == 1:
-                key = keys[0] if keys else None
-                new = [RecordedEvent(position + 1, stream, version + 1, events[0], now, key)]
+                new = [RecordedEvent(position + 1, stream, version + 1, events[0], now, keys[0] if keys else None)]
             else:
                 new = [
                     RecordedEvent(number, stream, step, event, now, key)
@@ -222,6 +241,21 @@ class Batch:
         self._heads.update(heads)
         return result
 
+    def _write_one(self, append: Encoded) -> list[RecordedEvent]:
+        """`_write` for what is nearly always asked for, one new event of a stream that exists."""
+        stream, memory = append.stream, self._memory
+        stream_id, version = self._stream_ids[stream], self._head(stream)
+        if append.expected_version is not None and append.expected_version != version:
+            raise VersionConflictError(stream, expected=append.expected_version, actual=version)
+        [event], [data], [key] = append.events, append.data, append.keys or (None,)
+        recorded = RecordedEvent(memory.position + 1, stream, version + 1, event, self._now, key)
+        row = (recorded.position, stream_id, version + 1, event.wire_name, event.schema_version, self._now, key, data)
+        self._connection.execute(tables.INSERT_EVENT, row)
+        memory.position += 1
+        self._heads[stream] = version + 1
+        self.placed.append((stream_id, [recorded]))
+        return [recorded]
+
     def _check_versions(self, plan: _Plan) -> None:
         heads: dict[str, int] = {}
         for append, fresh in plan:
@@ -235,13 +269,6 @@ class Batch:
         """Insert the rows, the streams they need first."""
         ids, now = self._stream_ids, self._now
         missing = dict.fromkeys(stream for stream, _ in written if stream not in ids)
-        if len(data) == 1 and not missing:
-            [(stream, [recorded])] = written
-            event = recorded.event
-            row = (recorded.position, ids[stream], recorded.version, event.wire_name, event.schema_version, now,
-                   recorded.key, data[0])  # fmt: skip
-            self._connection.execute(tables.INSERT_EVENT, row)
-            return [(ids[stream], [recorded])]
         if missing:
             last = self._connection.execute(tables.SELECT_LAST_STREAM_ID).fetchone()[0]
             numbers = dict(zip(missing, count(last + 1), strict=False))

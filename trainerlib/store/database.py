@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,6 +63,38 @@ def migrations_directory() -> Path:
     return inside if inside.is_dir() else package.parent / "migrations"
 
 
+class _Writing:
+    """Write transactions of a connection, one after the other; `contextmanager` would cost as much as a statement."""
+
+    __slots__ = ("_connection", "_path")
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise translated(error, self._path) from error
+        return self._connection
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        connection = self._connection
+        try:
+            try:
+                if error is None:
+                    connection.execute("COMMIT")
+            finally:
+                # SQLite has already rolled back after some failures, a full disk among them.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+        except sqlite3.Error as failure:
+            raise translated(failure, self._path) from failure
+        if isinstance(error, sqlite3.Error):
+            raise translated(error, self._path) from error
+
+
 class Database:
     """One SQLite file with one writing connection and a reading connection for each thread.
 
@@ -101,6 +133,7 @@ class Database:
         try:
             self._prepare_in_turn(busy_timeout)
             self._writer = self._engine.raw_connection()
+            self._writing = _Writing(_driver(self._writer), path)
         except (sqlite3.Error, DBAPIError) as error:
             self.close()
             raise translated(error, path) from error
@@ -226,22 +259,9 @@ class Database:
         with self.lock, self.locked_transaction() as connection:
             yield connection
 
-    @contextmanager
-    def locked_transaction(self) -> Iterator[sqlite3.Connection]:
+    def locked_transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         """A write transaction for a caller that holds `lock` already."""
-        connection = _driver(self._writer)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                # SQLite has already rolled back after some failures, a full disk among them.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-        except sqlite3.Error as error:
-            raise translated(error, self.path) from error
+        return self._writing
 
     @contextmanager
     def bulk(self) -> Iterator[None]:

@@ -67,19 +67,15 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     expected_version: int | None = None
 
 
-class _Request:
+class _Request(msgspec.Struct, eq=False):
     """Appends that are recorded together or not at all, and what became of them."""
 
-    __slots__ = ("appends", "done", "error", "future", "keys", "loop", "result")
-
-    def __init__(self, appends: list[Encoded]) -> None:
-        self.appends = appends
-        self.keys = [key for append in appends if append.keys for key in append.keys if key is not None]
-        self.done = False
-        self.error: BaseException | None = None
-        self.result: list[RecordedEvent] = []
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.future: asyncio.Future[list[RecordedEvent]] | None = None
+    appends: list[Encoded]
+    done: bool = False
+    error: BaseException | None = None
+    result: list[RecordedEvent] = []
+    loop: asyncio.AbstractEventLoop | None = None
+    future: asyncio.Future[list[RecordedEvent]] | None = None
 
     def outcome(self) -> list[RecordedEvent]:
         if self.error is not None:
@@ -163,7 +159,7 @@ class EventStore:
             InvalidEventError: an event cannot be written as JSON.
             StoreError: the file cannot be written; nothing was recorded.
         """
-        return self._submit(self._request((Append(stream, events, keys, expected_version),)))
+        return self._submit(_Request([self._encoded(stream, events, keys, expected_version)]))
 
     def append_batch(self, appends: Iterable[Append]) -> list[RecordedEvent]:
         """Record many appends in one transaction, all or none: what an import does, thousands of events at a time.
@@ -188,7 +184,7 @@ class EventStore:
         expected_version: int | None = None,
     ) -> list[RecordedEvent]:
         """`append` for a coroutine: the event loop never waits for the disk, and concurrent callers share commits."""
-        request = self._request((Append(stream, events, keys, expected_version),))
+        request = _Request([self._encoded(stream, events, keys, expected_version)])
         loop = asyncio.get_running_loop()
         gate = self._gates.get(loop)
         if gate is None:
@@ -206,16 +202,17 @@ class EventStore:
             return await request.future
 
     def _request(self, appends: Iterable[Append]) -> _Request:
-        encode_all = self._codec.encode_all
-        encoded = []
-        for stream, events, keys, expected in map(msgspec.structs.astuple, appends):
-            if not stream:
-                raise InvalidEventError("a stream has a name")
-            if keys and len(keys) != len(events):
-                raise InvalidEventError(f"{len(events)} events but {len(keys)} keys")
-            _refuse_unstorable(stream, keys)
-            encoded.append(Encoded(stream, events, encode_all(events), keys or None, expected))
-        return _Request(encoded)
+        return _Request([self._encoded(*msgspec.structs.astuple(append)) for append in appends])
+
+    def _encoded(
+        self, stream: str, events: Sequence[Event], keys: Sequence[str | None], expected_version: int | None
+    ) -> Encoded:
+        if not stream:
+            raise InvalidEventError("a stream has a name")
+        if keys and len(keys) != len(events):
+            raise InvalidEventError(f"{len(events)} events but {len(keys)} keys")
+        _refuse_unstorable(stream, keys)
+        return Encoded(stream, events, self._codec.encode_all(events), keys or None, expected_version)
 
     def _submit(self, request: _Request) -> list[RecordedEvent]:
         self._waiting.append(request)
@@ -552,12 +549,10 @@ def _refuse_unstorable(stream: str, keys: Iterable[str | None]) -> None:
 
 def _record_together(batch: Batch, group: list[_Request]) -> None:
     """Record a whole group as if it were one request, all of it new."""
-    appends = [append for request in group for append in request.appends]
-    recorded = batch.record_new(appends, [key for request in group for key in request.keys])
     if len(group) == 1:
-        group[0].result = recorded
+        group[0].result = batch.record_lone(group[0].appends)
         return
-    done = iter(recorded)
+    done = iter(batch.record_new([append for request in group for append in request.appends]))
     for request in group:
         request.result = list(islice(done, sum(len(append.events) for append in request.appends)))
 
@@ -566,7 +561,7 @@ def _record_one_by_one(batch: Batch, group: list[_Request]) -> None:
     """Record each request of a group for itself; one that is refused is refused alone."""
     for request in group:
         try:
-            request.result = batch.record(request.appends, request.keys)
+            request.result = batch.record(request.appends)
         except TrainerlibError as error:
             request.error = error
 

@@ -48,17 +48,21 @@ Placed = tuple[int, Sequence[RecordedEvent]]
 """Events of one stream that were recorded at the same time, with the id of the stream."""
 
 
-class _Differences:
+class _Differences(msgspec.Struct, gc=False):
     """What a batch of events adds to one conversation's row."""
 
-    __slots__ = ("corrections", "cyrillic", "down", "last", "latin", "messages", "platform", "replies", "said",
-                 "started", "title", "up")  # fmt: skip
-
-    def __init__(self, at: int) -> None:
-        self.platform = self.title = ""
-        self.started, self.last = at, 0
-        self.messages = self.replies = self.corrections = self.up = self.down = self.cyrillic = self.latin = 0
-        self.said: list[str] = []
+    started: int
+    last: int = 0
+    platform: str = ""
+    title: str = ""
+    messages: int = 0
+    replies: int = 0
+    corrections: int = 0
+    up: int = 0
+    down: int = 0
+    cyrillic: int = 0
+    latin: int = 0
+    said: list[str] = []
 
     def add(self, recorded: RecordedEvent) -> None:
         event = recorded.event
@@ -121,7 +125,8 @@ def apply(connection: sqlite3.Connection, placed: Iterable[Placed], *, sql: str 
         row = rows.get(stream_id)
         if row is None:
             row = rows[stream_id] = _Differences(events[0].recorded_us)
-        row.started = min(row.started, events[0].recorded_us)
+        else:
+            row.started = min(row.started, events[0].recorded_us)
         for recorded in events:
             taken_back = _TAKES_BACK.get(type(recorded.event))
             if taken_back is None:
