@@ -172,14 +172,19 @@ class Preparer:
                 if not keeps(context, chosen):
                     return reason
         if self._recipe.duplicates == "exclude":
-            hashed = dialogue.hashed(start, stop, system)
-            if good:
-                digests.append(_digest(hashed, b"+" + good))
             if bad:
-                digests.append(_digest(hashed, b"-" + bad))
-            if good and bad:
-                # Each side may have been seen with another: only the same two together are a duplicate.
-                digests.append(_digest(hashed, b"=" + good + bad))
+                hashed = dialogue.hashed(start, stop, system)
+                if good:
+                    digests.append(_digest(hashed, good))
+                digests.append(_digest(hashed, bad + b"-"))
+                if good:
+                    # Each side may have been seen with another: only the same two together are a duplicate.
+                    digests.append(_digest(hashed, good + bad + b"="))
+            elif good is dialogue.encoded[index] and stop == index:
+                # The usual case: the reply is the turn after its context.
+                digests.append(dialogue.hashed(start, stop + 1, system).digest())
+            else:
+                digests.append(_digest(dialogue.hashed(start, stop, system), good))
         return Window(message.id, start, stop, chosen, rejected, system)
 
 
@@ -189,31 +194,39 @@ def likeness(line: ConversationExamples) -> tuple[array[int], tuple[bytes, ...]]
     The fingerprint is that of all its examples say: its turns, then the sides that are no turn of it. `said` has 16
     bytes for each example, the same for examples that differ in case, punctuation and spaces alone.
     """
-    turns = [word_hashes(turn.content) for turn in line.turns]
-    hashes = dict(zip([turn.content for turn in line.turns], turns, strict=True))
+    texts = [turn.content for turn in line.turns]
+    turns = list(map(word_hashes, texts))
+    hashes = dict(zip(texts, turns, strict=True))
     document = turns.copy()
     said: list[bytes] = []
     # Windows mostly begin at the first turn, so the hash of the last context is gone on with.
     context, done = blake2b(digest_size=16), 0
     for window in line.examples:
-        for side in (window.chosen, window.rejected):
+        start, stop, chosen, rejected = window.start, window.stop, window.chosen, window.rejected
+        if rejected is None and not start and done <= stop < len(texts) and chosen == texts[stop]:
+            # The usual case: the reply is the turn after its context.
+            context.update(_joined(turns[done : stop + 1]))
+            done = stop + 1
+            said.append(context.digest())
+            continue
+        for side in (chosen, rejected):
             if side is not None and side not in hashes:
                 hashes[side] = word_hashes(side)
                 document.append(hashes[side])
-        if window.start or window.stop < done:
-            hashed = blake2b(_joined(turns[window.start : window.stop]), digest_size=16)
+        if start or stop < done:
+            hashed = blake2b(_joined(turns[start:stop]), digest_size=16)
         else:
-            context.update(_joined(turns[done : window.stop]))
-            done = window.stop
+            context.update(_joined(turns[done:stop]))
+            done = stop
             hashed = context.copy()
-        hashed.update(hashes[window.chosen if window.chosen is not None else window.rejected or ""])
+        hashed.update(_joined([hashes[chosen if chosen is not None else rejected or ""]]))
         said.append(hashed.digest())
     return fingerprint_of(b"".join(document)), tuple(said)
 
 
 def _joined(turns: Sequence[bytes]) -> bytes:
     """Turns with their ends marked: their hashes are 16 bytes a word."""
-    return b"".join([turn + b"\n" for turn in turns])
+    return b"\n".join((*turns, b""))
 
 
 def _disagree(message: Message) -> bool:
@@ -233,8 +246,8 @@ def _digest(context: blake2b, side: bytes) -> bytes:
 class Dialogue:
     """A conversation as its model should see it: turns in order, the instruction in force at each, what is no turn."""
 
-    __slots__ = ("_encoded", "_hashed", "_hashed_stop", "_hashed_system", "_recipe", "_tokens",
-                 "candidates", "dropped", "numbers", "redact", "sent", "system_before", "systems", "turns")  # fmt: skip
+    __slots__ = ("_hashed", "_hashed_stop", "_hashed_system", "_recipe", "_size", "_tokens", "candidates", "dropped",
+                 "encoded", "numbers", "redact", "sent", "system_before", "systems", "turns")  # fmt: skip
 
     def __init__(self, conversation: Conversation, recipe: Recipe, redact: Redaction | None) -> None:
         self._recipe = recipe
@@ -292,10 +305,10 @@ class Dialogue:
 
     def _measure(self) -> None:
         """What windows over the turns are measured and compared by."""
-        # As `estimate_tokens` counts; sums up to each turn, so that any window's count is one subtraction.
-        self._tokens = [0, *accumulate([estimate_tokens(turn.content) for turn in self.turns])]
         # JSON tells where each turn ends, whatever its text.
-        self._encoded = [_encode(turn) for turn in self.turns]
+        self.encoded = list(map(_encode, self.turns))
+        self._size = sum(map(len, self.encoded))
+        self._tokens: list[int] | None = None
         self._hashed = blake2b(digest_size=16)
         self._hashed_system, self._hashed_stop = -1, 0
 
@@ -342,30 +355,32 @@ class Dialogue:
         """A side as JSON that tells where it ends, empty for none, and its tokens; ready made when it is the turn's."""
         if text is None:
             return b"", 0
-        if text is self.turns[index].content:
-            return self._encoded[index], self._tokens[index + 1] - self._tokens[index]
-        return _encode(Turn("assistant", text)), estimate_tokens(text)
+        ready = text is self.turns[index].content
+        return self.encoded[index] if ready else _encode(Turn("assistant", text)), estimate_tokens(text)
 
     def start(self, stop: int, system: int, reply_tokens: int) -> int | None:
         """Index of the first turn that fits the limits; `None` when not even the question does."""
         budget = self._recipe.context_tokens - reply_tokens
         if system >= 0:
             budget -= estimate_tokens(self.systems[system])
-        tokens = self._tokens
         start = max(0, stop - self._recipe.context_turns)
-        if not start and tokens[stop] <= budget:
-            return 0
-        while start < stop and tokens[stop] - tokens[start] > budget:
-            start += 1
-        if start == stop:
-            return None
+        # A text has fewer tokens than its JSON has bytes by four, so most conversations fit without being counted.
+        if self._size > 4 * budget:
+            if self._tokens is None:
+                # Sums up to each turn, so that any window's count is one subtraction.
+                self._tokens = [0, *accumulate([estimate_tokens(turn.content) for turn in self.turns])]
+            tokens = self._tokens
+            while start < stop and tokens[stop] - tokens[start] > budget:
+                start += 1
+            if start == stop:
+                return None
         # A context that was cut begins with what a person said.
         while start and self.turns[start].role == "assistant":
             start += 1
         return start
 
     def hashed(self, start: int, stop: int, system: int) -> blake2b:
-        """A context's hash, to go on with its sides: the same only for contexts that say the same.
+        """The hash of some turns and the instruction, to go on with: the same only for those that say the same.
 
         Windows of a conversation mostly begin at its first turn, so the hash of the last one is gone on with.
         """
@@ -374,7 +389,7 @@ class Dialogue:
             done = start
         else:
             hashed, done = self._hashed, self._hashed_stop
-        hashed.update(b"".join(self._encoded[done:stop]))
+        hashed.update(b"".join(self.encoded[done:stop]))
         if start == 0:
             self._hashed, self._hashed_system, self._hashed_stop = hashed, system, stop
         return hashed

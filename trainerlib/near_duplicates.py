@@ -52,6 +52,7 @@ from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from itertools import compress
 from operator import add, ne
+from struct import pack
 from sys import byteorder
 
 import msgspec
@@ -215,7 +216,9 @@ def fingerprint_of(words: bytes) -> array[int]:
         found.extend(mixed[1:-1:2] or mixed[1:])
     hashes = sorted(found)
     last_of_its_kind = map(ne, hashes, [*hashes[1:], 0.0])
-    return array("Q", array("d", list(compress(hashes, last_of_its_kind))).tobytes())
+    kept = list(compress(hashes, last_of_its_kind))
+    # An array made of the list would ask of each item what it is.
+    return array("Q", pack(f"{len(kept)}d", *kept))
 
 
 class _Bands(msgspec.Struct, frozen=True):

@@ -57,14 +57,13 @@ def replacing(expression: str, rewrite: Rewrite, *, found_by: str = "", back: in
             a set runs in C, where one that begins with what must not stand before tries everything at every character.
         back: how many characters of the match stand before that.
     """
-    compiled = pattern(expression)
     if not found_by:
-        return lambda text, place: compiled.sub(lambda match: rewrite(match, place), text)
-    hints = pattern(found_by).finditer
+        return lambda text, place: pattern(expression).sub(lambda match: rewrite(match, place), text)
 
     def replace(text: str, place: Place) -> str:
+        compiled = pattern(expression)
         parts, done = [], 0
-        for hint in hints(text):
+        for hint in pattern(found_by).finditer(text):
             start = hint.start() - back
             match = compiled.match(text, start) if start >= done else None
             if match is not None:
