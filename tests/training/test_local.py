@@ -209,6 +209,20 @@ def test_every_method_makes_a_model(ws, start, method, lora):
     assert ("adapter/adapter_config.json" in files(ws, job)) is lora
 
 
+def test_a_workspace_and_a_base_may_be_named_from_where_one_is(base, tmp_path, monkeypatch):
+    """The worker is elsewhere, and whoever takes the job up again may be as well."""
+    shutil.copytree(base, tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
+    with trainerlib.open("shop") as ws:
+        tell(ws)
+        ws.datasets.build("support", RECIPE)
+        hyperparameters = {**QUICK, "max_steps": 2, "lora": False}
+        done = ws.jobs.start("support", model="base", trainer="local", hyperparameters=hyperparameters).follow(
+            timeout=120
+        )
+        assert (done.state, done.error) == ("succeeded", "")
+
+
 def test_long_rows_are_counted_and_a_template_that_is_missing_is_said(ws, start, texts, tmp_path):
     """Rows of more than 120 tokens are left out, and whoever follows the job reads how many."""
     job = start(model=str(write_base(tmp_path / "plain", texts, template=False)), max_steps=2, max_length=120)

@@ -216,7 +216,8 @@ class LocalTrainer:
         before = read_job(directory)
         # A model that was named from some directory is the same one wherever the job is taken up again.
         model = before.model if before is not None and Path(before.model).is_dir() else str(self._locate(request.model))
-        files = {split: str(work.file(split)) for split in ("train", "validation") if request.rows.get(split)}
+        # The worker is somewhere else than whoever named the workspace from where they are.
+        files = {split: str(work.file(split).resolve()) for split in ("train", "validation") if request.rows.get(split)}
         if "train" not in files:
             raise TrainingError("there is no row to train on")
         job = Job(
@@ -242,7 +243,14 @@ class LocalTrainer:
         )
         with (directory / LOG).open("ab") as log:
             _workers[directory] = subprocess.Popen(  # noqa: S603 - this very interpreter, and a constant
-                [sys.executable, "-I", "-c", _START, msgspec.json.encode(sys.path).decode(), str(directory.resolve())],
+                [
+                    sys.executable,
+                    "-I",
+                    "-c",
+                    _START,
+                    msgspec.json.encode([str(Path(path).resolve()) for path in sys.path]).decode(),
+                    str(directory.resolve()),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
