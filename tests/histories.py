@@ -1,9 +1,14 @@
-"""What the tests share: histories, exports as the platforms write them, and logs to compare."""
+"""What the tests share: histories, exports as the platforms write them, logs to compare, and processes to kill."""
 
 from __future__ import annotations
 
 import json
+import random
 import re
+import signal
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -93,3 +98,28 @@ def row(name: str, *texts: str, **more: Any) -> dict[str, Any]:
     roles = ("user", "assistant")
     messages = [{"role": roles[index % 2], "content": text} for index, text in enumerate(texts)]
     return {"id": name, "messages": messages, **more}
+
+
+def begun(script: str, *arguments: object) -> subprocess.Popen[str]:
+    """A Python process that runs a script, once it has printed `begin`."""
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begin\n"
+    return process
+
+
+def finish(process: subprocess.Popen[str]) -> float:
+    """Let a process run to its end; how many seconds that took."""
+    began = time.monotonic()
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    return time.monotonic() - began
+
+
+def kill(process: subprocess.Popen[str], seconds: float) -> bool:
+    """SIGKILL at a random moment of so many seconds; False when it had ended before."""
+    time.sleep(random.random() * seconds)
+    process.kill()
+    process.communicate(timeout=60)
+    return process.returncode == -signal.SIGKILL

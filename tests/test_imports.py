@@ -5,14 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import random
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 
 import pytest
-from histories import BEGIN, BOT, BOT_ID, log, reaction, replied, row, said, telegram, types, write
+from histories import BEGIN, BOT, BOT_ID, begun, finish, kill, log, reaction, replied, row, said, telegram, types, write
 
 import trainerlib
 from trainerlib.errors import AssistantUnknownError, BadLineError, NotFoundError, UnrecognisedFormatError
@@ -130,21 +126,6 @@ with trainerlib.open(workspace) as ws:
 """
 
 
-def begin_import(directory, path, assistant):
-    """A process that imports a file, once it has begun."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", IMPORT, str(directory), str(path), assistant], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "begin\n"
-    return process
-
-
-def finish(process):
-    """Let it run to its end."""
-    process.communicate(timeout=60)
-    assert process.returncode == 0
-
-
 def long_interchange(tmp_path):
     """About 20,000 messages in 4,000 conversations, some judged, some without an id, some twice."""
     dice = random.Random(7)
@@ -187,7 +168,7 @@ def test_an_import_killed_ten_times_gives_the_same_events_as_one(tmp_path, kind)
     path = long_interchange(tmp_path) if kind == "interchange" else long_telegram(tmp_path)
     prepared = tmp_path / "prepared"
     if kind == "a newer telegram export":
-        finish(begin_import(prepared, path, assistant))
+        finish(begun(IMPORT, prepared, path, assistant))
         path = long_telegram(tmp_path, newer=True)
 
     def fresh(name):
@@ -198,30 +179,23 @@ def test_an_import_killed_ten_times_gives_the_same_events_as_one(tmp_path, kind)
                 (directory / file.name).write_bytes(file.read_bytes())
         return directory
 
-    began = time.monotonic()
-    finish(begin_import(fresh("whole"), path, assistant))
-    whole_run = time.monotonic() - began
+    whole_run = finish(begun(IMPORT, fresh("whole"), path, assistant))
     with trainerlib.open(tmp_path / "whole") as ws:
         expected = log(ws)
         assert ws.verify() == []
     with trainerlib.open(fresh("before")) as ws:
         before = ws.store.position
-    dice = random.Random()
     kills = rounds = half_way = 0
     while kills < 10:
         rounds += 1
         directory = fresh(f"killed-{rounds}")
         killed = True
         while killed and kills < 10:
-            process = begin_import(directory, path, assistant)
-            time.sleep(dice.random() * whole_run / 2)
-            process.kill()
-            process.communicate(timeout=60)
-            killed = process.returncode == -signal.SIGKILL
+            killed = kill(begun(IMPORT, directory, path, assistant), whole_run / 2)
             kills += killed
             with trainerlib.open(directory) as ws:
                 half_way += before < ws.store.position < len(expected)
-        finish(begin_import(directory, path, assistant))
+        finish(begun(IMPORT, directory, path, assistant))
         with trainerlib.open(directory) as ws:
             assert log(ws) == expected
             assert ws.verify() == []
@@ -233,9 +207,9 @@ def test_two_processes_that_import_the_same_file_give_the_same_events_as_one(tmp
     """Neither doubles what the other recorded, and the file was imported once."""
     assistant = "" if kind == "interchange" else BOT
     path = long_interchange(tmp_path) if kind == "interchange" else long_telegram(tmp_path)
-    finish(begin_import(tmp_path / "one", path, assistant))
+    finish(begun(IMPORT, tmp_path / "one", path, assistant))
     trainerlib.open(tmp_path / "both").close()
-    processes = [begin_import(tmp_path / "both", path, assistant) for _ in range(2)]
+    processes = [begun(IMPORT, tmp_path / "both", path, assistant) for _ in range(2)]
     for process in processes:
         finish(process)
     with trainerlib.open(tmp_path / "one") as one, trainerlib.open(tmp_path / "both") as both:

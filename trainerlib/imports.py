@@ -34,8 +34,6 @@ from trainerlib.events import Imported
 from trainerlib.importers import documents
 from trainerlib.importers.directory import (
     ExampleFile,
-    Rating,
-    RatingRecorder,
     SkippedFile,
     format_of,
     is_workspace,
@@ -44,6 +42,7 @@ from trainerlib.importers.directory import (
 from trainerlib.importers.recorder import Recorder, bad_lines_of, find_assistant
 from trainerlib.importers.records import BadLine, Record
 from trainerlib.importers.source import Progress as BytesRead
+from trainerlib.importers.verdicts import Rating, Verdict
 from trainerlib.store.eventstore import EventStore
 
 Progress = Callable[[int, int], None]
@@ -174,12 +173,8 @@ def _import(store: EventStore, file: _File, *, silence: float, strict: bool, pro
         if len(bad_lines) < _REPORTED_LINES:
             bad_lines.append(bad)
 
-    if file.rating is None:
-        recorder = Recorder(store, source=file.digest, assistant=name, silence=silence, on_bad_line=note)
-    else:
-        recorder = RatingRecorder(
-            store, rating=file.rating, source=file.digest, assistant=name, silence=silence, on_bad_line=note
-        )
+    verdict = None if file.rating is None else Verdict(file.rating)
+    recorder = Recorder(store, source=file.digest, assistant=name, silence=silence, on_bad_line=note, verdict=verdict)
     read = None if progress is None else (lambda done: progress(done, file.size))
     with store.database.bulk():
         counts = recorder.record(file.read(read))

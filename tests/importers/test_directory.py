@@ -5,16 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import random
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from histories import begun, finish, kill, log, types, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pages import pdf
@@ -22,8 +19,7 @@ from pages import pdf
 import trainerlib
 from trainerlib import Recipe
 from trainerlib.errors import ImportError_, NotFoundError
-from trainerlib.events import CODEC
-from trainerlib.importers.directory import RATER
+from trainerlib.importers.verdicts import RATER
 from trainerlib.imports import import_directory
 
 BOT = "Shop bot"
@@ -64,23 +60,6 @@ def judged(ws):
         for message in ws.conversation(summary.id).messages
         if message.role == "assistant"
     }
-
-
-def log(ws):
-    """Every event of the log with its place and key: all of it but when it was recorded."""
-    return [
-        (one.position, one.stream, one.version, one.event.wire_name, CODEC.encode(one.event)[2], one.key)
-        for one in ws.store.read_all()
-    ]
-
-
-def types(ws, *, after=0):
-    return [recorded.event.wire_name for recorded in ws.store.read_all(after=after)]
-
-
-def write(path, content):
-    path.write_text(content, encoding="utf-8")
-    return path
 
 
 def lines(*rows):
@@ -621,20 +600,6 @@ with trainerlib.open(workspace) as ws:
 """
 
 
-def begin(workspace, directory):
-    """A process that adds a directory, once it has begun."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", ADD, str(workspace), str(directory)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "begin\n"
-    return process
-
-
-def finish(process):
-    process.communicate(timeout=60)
-    assert process.returncode == 0
-
-
 @pytest.fixture
 def large(good):
     """Six hundred dialogues and rows of each kind, and a chat."""
@@ -655,28 +620,21 @@ def large(good):
 
 def test_a_run_killed_six_times_gives_the_same_events_as_one(large, tmp_path):
     """SIGKILL at random moments, run again each time: every event is there once, in the same order."""
-    began = time.monotonic()
-    finish(begin(tmp_path / "whole", large))
-    whole_run = time.monotonic() - began
+    whole_run = finish(begun(ADD, tmp_path / "whole", large))
     with trainerlib.open(tmp_path / "whole") as ws:
         expected = log(ws)
         assert ws.verify() == []
-    dice = random.Random()
     kills = rounds = half_way = 0
     while kills < 6:
         rounds += 1
         place = tmp_path / f"killed-{rounds}"
         killed = True
         while killed and kills < 6:
-            process = begin(place, large)
-            time.sleep(dice.random() * whole_run / 2)
-            process.kill()
-            process.communicate(timeout=60)
-            killed = process.returncode == -signal.SIGKILL
+            killed = kill(begun(ADD, place, large), whole_run / 2)
             kills += killed
             with trainerlib.open(place) as ws:
                 half_way += 0 < ws.store.position < len(expected)
-        finish(begin(place, large))
+        finish(begun(ADD, place, large))
         with trainerlib.open(place) as ws:
             assert log(ws) == expected
             assert ws.verify() == []
@@ -685,9 +643,9 @@ def test_a_run_killed_six_times_gives_the_same_events_as_one(large, tmp_path):
 
 def test_two_processes_that_add_the_same_directory_give_the_same_events_as_one(large, tmp_path):
     """Neither doubles what the other recorded; who came first may differ from file to file."""
-    finish(begin(tmp_path / "one", large))
+    finish(begun(ADD, tmp_path / "one", large))
     trainerlib.open(tmp_path / "both").close()
-    processes = [begin(tmp_path / "both", large) for _ in range(2)]
+    processes = [begun(ADD, tmp_path / "both", large) for _ in range(2)]
     for process in processes:
         finish(process)
     with trainerlib.open(tmp_path / "one") as one, trainerlib.open(tmp_path / "both") as both:

@@ -14,8 +14,10 @@ from pages import pdf
 
 from trainerlib.errors import ImportError_
 from trainerlib.importers import documents
-from trainerlib.importers.documents import decoded, dialogues, is_windows_1251, table
+from trainerlib.importers.dialogues import dialogues
+from trainerlib.importers.documents import decoded, is_windows_1251
 from trainerlib.importers.records import BadLine, SourceConversation
+from trainerlib.importers.tables import table
 
 
 def said(records):

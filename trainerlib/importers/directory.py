@@ -1,4 +1,4 @@
-r"""A directory of good or bad examples: which files are in it, how each is read, and what it says of their replies.
+r"""A directory of good or bad examples: which files are in it, and how each is read.
 
 >>> for name in (".draft.md", "b/table.csv", "b/photo.png", "a.txt"):
 ...     path = tmp / "good" / name
@@ -15,31 +15,14 @@ b/table.csv csv
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from trainerlib import importers
-from trainerlib.blanking import is_erased
-from trainerlib.conversations import fold
 from trainerlib.errors import UnrecognisedFormatError
-from trainerlib.events import ConversationContinued, ConversationTagged, Event, FeedbackGiven, RecordedEvent
-from trainerlib.events import conversation_stream as stream_of
 from trainerlib.importers import documents
-from trainerlib.importers.recorder import Counts, Recorder, _Origin
-from trainerlib.importers.records import BadLine, SourceMessage
-from trainerlib.store.eventstore import Append, EventStore
-
-Rating = Literal[1, -1]
-"""What a directory says of the replies in it: good or bad."""
-
-RATER = "operator:directory"
-"""Person id of whoever keeps the directory: who its ratings are by."""
-
-TAGS: dict[int, str] = {1: "positive", -1: "negative"}
-"""The label of conversations from a directory, by its rating."""
 
 _ROWS = "rows"
 _KINDS = {
@@ -176,83 +159,3 @@ def format_of(file: ExampleFile) -> str:
         return importers.detect(file.path)
     except UnrecognisedFormatError:
         return file.kind
-
-
-class RatingRecorder(Recorder):
-    """Records a file, and with each conversation what its directory says of it, in one append.
-
-    Every reply that is to be learned, and that the file itself neither rates nor corrects, is rated by `RATER`; the
-    conversation is labelled. A reply that was given this rating before is left alone, also when it was taken back since;
-    the other rating is replaced: the last word counts.
-
-    Args:
-        store: the log.
-        rating: what the directory says.
-        source: sha256 of the file.
-        assistant: display name or person id of the assistant; empty when the source tells.
-        silence: seconds of silence after which a chat's next message begins a new conversation.
-        on_bad_line: called with each bad line.
-    """
-
-    def __init__(
-        self,
-        store: EventStore,
-        *,
-        rating: Rating,
-        source: str,
-        assistant: str,
-        silence: float,
-        on_bad_line: Callable[[BadLine], None],
-    ) -> None:
-        super().__init__(store, source=source, assistant=assistant, silence=silence, on_bad_line=on_bad_line)
-        self._rating: Rating = rating
-
-    def _append(self, origin: _Origin, messages: list[SourceMessage], counts: Counts) -> Append | None:
-        tags = tuple(dict.fromkeys((*origin.tags, TAGS[self._rating])))
-        append = super()._append(origin._replace(tags=tags), messages, counts)
-        stream = stream_of(origin.conversation)
-        log = list(self._store.read(stream))
-        version = log[-1].version if log else 0
-        events = list(append.events) if append else []
-        keys = list(append.keys) if append else []
-        for number, (event, key) in enumerate(zip(events, keys, strict=True), version + 1):
-            log.append(RecordedEvent(0, stream, number, event, 0, key))
-        said = self._said(origin, messages, log, counts)
-        if not said:
-            return append
-        if append is None and self._source not in fold(log).sources:
-            said.insert(0, ConversationContinued(self._source))
-        counts.events += len(said)
-        events += said
-        keys += [None] * len(said)
-        expected = append.expected_version if append else version
-        return Append(stream, events, keys, expected_version=expected)
-
-    def _said(
-        self, origin: _Origin, messages: list[SourceMessage], log: list[RecordedEvent], counts: Counts
-    ) -> list[Event]:
-        """What the directory says and the log has not: pure, given the log with the file's own events."""
-        state = fold(log)
-        said: list[Event] = []
-        tag, other = TAGS[self._rating], TAGS[-self._rating]
-        if tag not in state.tags or other in state.tags:
-            said.append(ConversationTagged((tag,), (other,) if other in state.tags else ()))
-        given = {
-            recorded.event.message: recorded.event.rating
-            for recorded in log
-            if isinstance(recorded.event, FeedbackGiven)
-            and recorded.event.by == RATER
-            and recorded.event.rating is not None
-        }
-        blank = {recorded.version for recorded in log if is_erased(recorded.event)}
-        known = {message.key: message for message in state.messages}
-        for source in messages:
-            message = known[f"{origin.keys}{source.id}"]
-            if message.role != "assistant" or message.weight == 0 or message.deleted or message.number in blank:
-                continue
-            if source.ratings or source.corrections:
-                continue
-            counts.feedback += 1
-            if given.get(message.number) != self._rating:
-                said.append(FeedbackGiven(message.number, RATER, self._rating))
-        return said

@@ -7,7 +7,7 @@ after a crash and a newer export of the same chat all come to the same log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -31,6 +31,7 @@ from trainerlib.events import (
     from_microseconds,
 )
 from trainerlib.importers.records import BadLine, Record, SourceChat, SourceConversation, SourceMessage
+from trainerlib.importers.verdicts import Verdict
 from trainerlib.store.erasing import ErasedPeople
 from trainerlib.store.eventstore import Append, EventStore
 from trainerlib.store.scratch import ScratchCounter
@@ -154,6 +155,7 @@ class Recorder:
         assistant: display name or person id of the assistant; empty when the source tells.
         silence: seconds of silence after which a chat's next message begins a new conversation.
         on_bad_line: called with each bad line.
+        verdict: what the directory of the file says of its replies.
     """
 
     def __init__(
@@ -164,6 +166,7 @@ class Recorder:
         assistant: str,
         silence: float,
         on_bad_line: Callable[[BadLine], None],
+        verdict: Verdict | None = None,
     ) -> None:
         self.counts = Counts()
         self._store = store
@@ -172,6 +175,7 @@ class Recorder:
         self._assistant = assistant
         self._silence = silence
         self._on_bad_line = on_bad_line
+        self._verdict = verdict
         self._chat: SourceChat | None = None
         self._waiting: list[SourceMessage] = []
         self._batch: dict[str, tuple[_Origin, list[SourceMessage]]] = {}
@@ -371,15 +375,20 @@ class Recorder:
 
     def _append(self, origin: _Origin, messages: list[SourceMessage], counts: Counts) -> Append | None:
         stream = conversation_stream(origin.conversation)
+        if self._verdict is not None:
+            origin = origin._replace(tags=tuple(dict.fromkeys((*origin.tags, self._verdict.tag))))
         decision = _Decision(origin, list(self._store.read(stream)), self._source, self._role, self._erased)
         for message in messages:
             decision.take(message, counts)
         if origin.complete:
             decision.delete_missing({message.id for message in messages}, counts)
+        decision.blank_erased()
+        if self._verdict is not None:
+            decision.judge_replies(self._verdict, messages, counts)
         if not decision.events:
             return None
         counts.events += len(decision.events)
-        return Append(stream, decision.told(stream), decision.keys, expected_version=decision.version)
+        return Append(stream, decision.events, decision.keys, expected_version=decision.version)
 
     def _role(self, message: SourceMessage) -> bool:
         """Whether a timeline's message was written by the assistant."""
@@ -508,15 +517,30 @@ class _Decision:
         when = self._erased.when(by)
         return not when or (message.sent_at is not None and message.sent_at > from_microseconds(when))
 
-    def told(self, stream: str) -> list[Event]:
-        """The events to record: what erased people said before they were erased, and the answers, come in blank."""
-        events = self.events
+    def blank_erased(self) -> None:
+        """Blank what erased people said before they were erased, and the answers: so they come into the log."""
         for name, person in self._returning.items():
-            new = [RecordedEvent(0, stream, number, event, 0) for number, event in enumerate(events, self.version + 1)]
-            blanked = blank([*self._log, *new], person, name, until=self._erased.when(person))
+            log = [*self._log, *self._recorded()]
+            blanked = blank(log, person, name, until=self._erased.when(person))
             blank_now = {recorded.version: recorded.event for recorded in blanked.changed}
-            events = [blank_now.get(number, event) for number, event in enumerate(events, self.version + 1)]
-        return events
+            self.events = [blank_now.get(number, event) for number, event in enumerate(self.events, self.version + 1)]
+
+    def judge_replies(self, verdict: Verdict, messages: Sequence[SourceMessage], counts: Counts) -> None:
+        """Record what a directory says of the replies, after all that its file says of them."""
+        log = [*self._log, *self._recorded()]
+        keys = [f"{self._prefix}{message.id}" for message in messages if not (message.ratings or message.corrections)]
+        replies, said = verdict.on(log, keys)
+        counts.feedback += replies
+        for event in said:
+            self._add(event)
+
+    def _recorded(self) -> Iterator[RecordedEvent]:
+        """The new events as the log will have them."""
+        new = zip(self.events, self.keys, strict=True)
+        stream = conversation_stream(self._origin.conversation)
+        return (
+            RecordedEvent(0, stream, number, event, 0, key) for number, (event, key) in enumerate(new, self.version + 1)
+        )
 
     def _is_new(self, judgement: tuple[int, str, int | None, str]) -> bool:
         is_new = judgement not in self._said

@@ -17,6 +17,9 @@ import msgspec
 
 from trainerlib.events import Attachment, Role
 
+DIRECTORY = "directory"
+"""The platform of conversations that come from no platform but from somebody's own documents."""
+
 
 class BadLine(msgspec.Struct, frozen=True):
     """Something in the file could not be taken as it stands.
