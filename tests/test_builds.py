@@ -7,7 +7,6 @@ import io
 import json
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -16,7 +15,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from histories import log, row, write
+from histories import begun, kill, log, row, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -470,17 +469,11 @@ def test_a_killed_build_leaves_nothing_half(tmp_path):
         began = time.monotonic()
         expected = ws.datasets.build("support")
         build_time = time.monotonic() - began
-    dice = random.Random()
     half_way = 0
     for number in range(6):
         directory = tmp_path / f"killed-{number}"
         shutil.copytree(tmp_path / "log", directory)
-        process = subprocess.Popen([sys.executable, "-c", BUILD, str(directory)], stdout=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == "begin\n"
-        time.sleep(dice.random() * build_time)
-        process.kill()
-        process.communicate(timeout=60)
-        half_way += process.returncode == -signal.SIGKILL
+        half_way += kill(begun(BUILD, directory), build_time)
         with trainerlib.open(directory) as ws:
             dataset = ws.datasets.build("support")
             assert dataset.sha256 == expected.sha256

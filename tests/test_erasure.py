@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import random
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
-from histories import BOT, log, reaction, replied, row, said, telegram, write
+from histories import BOT, begun, finish, kill, log, reaction, replied, row, said, telegram, write
 
 import trainerlib
 from trainerlib import Recipe, Split
@@ -430,8 +425,7 @@ with EventStore(directory / "trainer.db") as store:
 
 def test_killed_at_any_moment_it_finishes_when_it_is_called_again(tmp_path):
     """After each kill the log is sound and has either all of them or nothing; a second call leaves nothing anywhere."""
-    chance = random.Random(11)
-    took = 0.4
+    took = 0.0
     for run in range(6):
         path = tmp_path / str(run)
         with trainerlib.open(path) as ws:
@@ -439,16 +433,11 @@ def test_killed_at_any_moment_it_finishes_when_it_is_called_again(tmp_path):
             ws.person(ANNA).give_consent()
             ws.datasets.build("support", Recipe(split=Split(train=1.0)))
             before = ws.store.position
-        process = subprocess.Popen([sys.executable, "-c", ERASE, path, ID], stdout=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == "begin\n"
-        began = time.monotonic()
+        process = begun(ERASE, path, ID)
         if run == 0:
-            process.communicate(timeout=60)
-            took = time.monotonic() - began
+            took = finish(process)
         else:
-            time.sleep(took * chance.random())
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
+            kill(process, took)
         with trainerlib.open(path) as ws:
             assert ws.store.verify() == []
             assert ws.store.position in (before, before + 1)

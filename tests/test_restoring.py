@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from contextlib import closing
 
 import pytest
-from histories import log
+from histories import begun, finish, kill, log
 
 import trainerlib
 from trainerlib.erasure import BEFORE_RESTORE, erase_person
@@ -203,21 +198,15 @@ def test_killed_at_any_moment_it_is_the_old_log_or_the_restored_one(tmp_path, sh
     """Never a mixture; a second call finishes, and whoever was erased is erased in either."""
     with trainerlib.open(shop) as ws:
         erase_person(ws.store, shop, OLGA)
-    chance = random.Random(5)
-    took = 0.5
+    took = 0.0
     for run in range(6):
         path = tmp_path / str(run)
         shutil.copytree(shop, path)
-        process = subprocess.Popen([sys.executable, "-c", RESTORE, monday, path], stdout=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == "begin\n"
-        began = time.monotonic()
+        process = begun(RESTORE, monday, path)
         if run == 0:
-            process.communicate(timeout=60)
-            took = time.monotonic() - began
+            took = finish(process)
         else:
-            time.sleep(took * chance.random())
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
+            kill(process, took)
         assert said(path) in (["", "Monday, Ben"], ["", "Monday, Ben", "вторник"])
         restore(monday, path)
         assert said(path) == ["", "Monday, Ben"]

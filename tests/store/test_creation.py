@@ -64,6 +64,7 @@ def test_a_kill_during_creation_leaves_a_path_that_opens(tmp_path, child):
         maker.stdin.write("go\n")
         maker.stdin.flush()
         while not any(directory.iterdir()):
+            assert maker.poll() is None
             time.sleep(0.001)
         time.sleep(chance.random() / 8)
         maker.kill()

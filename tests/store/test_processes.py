@@ -103,7 +103,9 @@ def test_a_writer_waits_for_the_one_that_took_its_position(holder, store):
     appended = []
     writer = threading.Thread(target=lambda: appended.extend(store.append("conversation/held", [said("waited")])))
     writer.start()
-    time.sleep(0.2)
+    while writer.is_alive() and not store.database.lock.locked():
+        time.sleep(0.001)
+    assert not appended
     assert [recorded.position for recorded in store.read_all()] == [1]
     holder.execute("COMMIT")
     writer.join()
