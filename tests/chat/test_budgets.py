@@ -15,7 +15,6 @@ from trainerlib.budgets import Budgets, Used
 from trainerlib.errors import BudgetError, StoreError
 from trainerlib.events import ConversationTagged, MessageEdited, MessageRecorded, ReplyGenerated, conversation_stream
 from trainerlib.settings import BudgetSettings
-from trainerlib.store import eventstore
 from trainerlib.store.eventstore import Append, EventStore
 
 DAY = datetime(2026, 11, 14, tzinfo=UTC)
@@ -34,22 +33,15 @@ class Time:
     def time_ns(self):
         return round(self.now.timestamp()) * 10**9
 
-    def __getattr__(self, name):
-        import time
 
-        return getattr(time, name)
+@pytest.fixture
+def clock():
+    return Time()
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    clock = Time()
-    monkeypatch.setattr(eventstore, "time", clock)
-    return clock
-
-
-@pytest.fixture
-def store(tmp_path):
-    with EventStore(tmp_path / "log.db") as store:
+def store(tmp_path, clock):
+    with EventStore(tmp_path / "log.db", clock=clock.time_ns) as store:
         yield store
 
 
@@ -264,8 +256,8 @@ def test_it_is_always_what_a_count_of_the_whole_log_says(tmp_path_factory, steps
     """Minutes pass, now and then backwards; budgets that watched and budgets that come new agree with the log."""
     clock = Time()
     clock.now = DAY - timedelta(hours=3)
-    with pytest.MonkeyPatch.context() as patch, EventStore(tmp_path_factory.mktemp("budgets") / "log.db") as store:
-        patch.setattr(eventstore, "time", clock)
+    path = tmp_path_factory.mktemp("budgets") / "log.db"
+    with EventStore(path, clock=clock.time_ns) as store:
         watching = budgets(store, clock)
         for number, (person, chat, tokens, minutes) in enumerate(steps):
             clock.now += timedelta(minutes=minutes)

@@ -94,6 +94,7 @@ class EventStore:
         synchronous: `FULL` (default) survives a power cut once an append returned, `NORMAL` a killed process.
         busy_timeout: seconds to wait while another process writes.
         codec: how events are written; the default knows all of trainerlib's.
+        clock: nanoseconds since 1970, for the time at which events are recorded.
 
     Raises:
         StoreError: one of its subclasses says what is wrong with the file.
@@ -108,8 +109,10 @@ class EventStore:
         synchronous: Synchronous = "FULL",
         busy_timeout: float = 30.0,
         codec: Codec = CODEC,
+        clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._codec = codec
+        self._clock = clock
         self._database = Database(Path(path), read_only=read_only, synchronous=synchronous, busy_timeout=busy_timeout)
         self._waiting: deque[_Request] = deque()
         self._memory = Memory()
@@ -259,7 +262,7 @@ class EventStore:
     def _transact(self, group: list[_Request], record: Callable[[Batch, list[_Request]], None]) -> None:
         try:
             with self._database.locked_transaction() as connection:
-                batch = Batch(connection, self._memory, time.time_ns() // 1000, self._codec)
+                batch = Batch(connection, self._memory, self._clock() // 1000, self._codec)
                 record(batch, group)
                 if batch.placed:
                     # In the same transaction, so this projection is always at the log's end and needs no checkpoint.
@@ -281,7 +284,7 @@ class EventStore:
             [(before,)] = connection.execute("PRAGMA secure_delete")
             connection.execute("PRAGMA secure_delete = ON")
             try:
-                batch = Batch(connection, self._memory, time.time_ns() // 1000, self._codec)
+                batch = Batch(connection, self._memory, self._clock() // 1000, self._codec)
                 connection.execute(tables.OPEN_ERASING, (name,))
                 yield connection, batch
                 connection.execute(tables.CLOSE_ERASING)
