@@ -198,11 +198,19 @@ def test_an_evaluation_on_held_out_replies_goes_before_one_on_cases_of_ones_own(
 
 def test_a_model_is_shown_with_its_evaluation_on_held_out_replies(ws):
     """Three cases of somebody's own say less, also when they were tried later."""
-    evaluated(ws, A, dataset="", scores={"chrf": 100.0})
-    assert ws.models.get(A).evaluation.scores == {"chrf": 100.0}
+    evaluated(ws, A, dataset="", scores={"passed": 100.0, "chrf": 100.0})
+    assert ws.models.get(A).evaluation.scores == {"passed": 100.0, "chrf": 100.0}
     evaluated(ws, A, evaluation="e2", scores={"chrf": 58.9})
-    evaluated(ws, A, dataset="", evaluation="e3", scores={"chrf": 100.0})
+    evaluated(ws, A, dataset="", evaluation="e3", scores={"passed": 100.0, "chrf": 100.0})
     assert ws.models.get(A).evaluation.scores == {"chrf": 58.9}
+
+
+def test_past_corrections_are_no_cases_of_ones_own_where_no_dataset_was_built(ws):
+    evaluated(ws, A, dataset="", scores={"chrf": 58.9})
+    evaluated(ws, A, dataset="", evaluation="e2", scores={"passed": 100.0, "chrf": 100.0})
+    assert ws.models.get(A).evaluation.scores == {"chrf": 58.9}
+    evaluated(ws, A, dataset="", evaluation="e3", scores={"chrf": 60.0})
+    assert ws.models.get(A).evaluation.scores == {"chrf": 60.0}
 
 
 def test_the_latest_evaluation_counts(ws):

@@ -18,51 +18,30 @@ trainerlib.errors.NotFoundError: no dataset 'support'; there are: none yet
 from __future__ import annotations
 
 import math
-import os
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from html import escape
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, cast
 
 import msgspec
 
-from trainerlib import settings as _settings
-from trainerlib.builds import BUFFER, Building
-from trainerlib.checks import Checker
-from trainerlib.errors import (
-    DatasetError,
-    KeyConflictError,
-    NotFoundError,
-    TrainingError,
-    VersionConflictError,
-)
-from trainerlib.events import (
-    Event,
-    ModelAdded,
-    RecordedEvent,
-    TrainingAttempted,
-    TrainingCancelled,
-    TrainingFailed,
-    TrainingRequested,
-    TrainingSucceeded,
-)
-from trainerlib.examples import Turn
-from trainerlib.formats import expressible, find_format
-from trainerlib.prices import no_price, price, training_cost
+from trainerlib.builds import Building
+from trainerlib.errors import KeyConflictError, NotFoundError, TrainingError
+from trainerlib.events import RecordedEvent, TrainingRequested
+from trainerlib.plans import Plan, make_plan
 from trainerlib.registry import Datasets
 from trainerlib.settings import Settings
-from trainerlib.store.eventstore import Append, EventStore
-from trainerlib.tokens import Tokenizer, count_chat
+from trainerlib.store.eventstore import EventStore
 from trainerlib.trainers.finding import find_trainer
 from trainerlib.trainers.port import Trainer, Workshop
+from trainerlib.trainers.webhooks import remote_of
+from trainerlib.trainers.work import RecordedWork, TakenError, WorkspaceWorkshop
 from trainerlib.training import PREFIX, TrainingJob, fold
 from trainerlib.versions import Dataset
-from trainerlib.vocabularies import tokenizer
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -70,59 +49,10 @@ if TYPE_CHECKING:
 DIRECTORY = Path("models") / "jobs"
 """Where the files of jobs are, in the workspace."""
 
-MODEL_PREFIX = "model/"
-"""Streams of models begin with it."""
-
-SPLITS = ("train", "validation")
-"""The splits a trainer is given; what is held out for the evaluation stays here."""
-
 Progress = Callable[[TrainingJob], None]
 
-_EPOCH_KEYS = ("n_epochs", "epochs", "num_train_epochs")
-_FREE = ("local", "bundle")
-_SHOWN = 3
 _PATIENCE = 30.0
 _GLANCE = 0.5
-_OUTCOMES = (TrainingSucceeded, TrainingFailed, TrainingCancelled)
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """What a job would do, before anything is recorded, sent or spent.
-
-    Attributes:
-        request: what would be asked for: rows and sha256 of each file, tokens, cost.
-        exact: whether the tokens are those of the model; otherwise they are an estimate.
-        tokenizer: what counted them.
-        epochs: how often each example would be seen; the trainer may choose another number where none is set.
-        sizes: bytes of the file of each split.
-        left_out: examples of each split that the format cannot say, for want of a rejected side, or says already.
-        problems: why the job would be refused, a line each; none when it can begin.
-        warnings: what else there is to know, a line each.
-    """
-
-    request: TrainingRequested
-    exact: bool
-    tokenizer: str
-    epochs: float
-    sizes: dict[str, int]
-    left_out: dict[str, int]
-    problems: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        """A few lines for people."""
-        wanted = self.request
-        about = "" if self.exact else "about "
-        rows = " · ".join(f"{split} {count:,}" for split, count in wanted.rows.items())
-        cost = "" if wanted.cost is None else f", {about}${wanted.cost:,.2f}"
-        lines = [
-            f"{wanted.dataset} v{wanted.dataset_version} -> {wanted.trainer}:{wanted.model} by {wanted.method}",
-            f"  rows    {rows}",
-            f"  tokens  {about}{wanted.tokens:,}, {self.epochs:g} epochs{cost}",
-        ]
-        lines += [f"  refused: {line}" for line in self.problems]
-        lines += [f"  note: {line}" for line in self.warnings]
-        return "\n".join(lines)
 
 
 class Jobs:
@@ -140,7 +70,7 @@ class Jobs:
         self._datasets = datasets
         self._directory = path / DIRECTORY
         self._settings = settings
-        self._workshop = _Workshop(path, settings)
+        self._workshop = WorkspaceWorkshop(path, settings)
         self._trainers: dict[str, Trainer] = {}
 
     @property
@@ -255,51 +185,11 @@ class Jobs:
     def _plan(self, directory: Path, dataset: Dataset | str, wanted: TrainingRequested, *, validation: bool) -> Plan:
         """Write the files of a job into a directory and say what it would do."""
         trainer = self.trainer(wanted.trainer)
-        form = trainer.formats.get(wanted.method)
-        if form is None:
-            known = ", ".join(trainer.formats)
-            raise TrainingError(f"trainer {wanted.trainer} has no method {wanted.method!r}; it has {known}")
         chosen = self._chosen(dataset) if isinstance(dataset, str) else dataset
-        if "train" not in chosen.splits:
-            raise TrainingError(f"dataset {chosen.name} v{chosen.version} has no split train")
-        files = _Files(chosen, form, directory)
-        for split in SPLITS[: 2 if validation and "validation" in chosen.splits else 1]:
-            files.write(split)
-        counter = tokenizer(wanted.model)
-        tokens = _tokens(chosen, form, counter)
-        epochs = _epochs(wanted, files.rows.get("train", 0))
-        paid = wanted.trainer not in _FREE
-        cost = training_cost(tokens, epochs, price(wanted.model, self._settings.prices)) if paid else None
-        request = msgspec.structs.replace(
-            wanted,
-            dataset=chosen.name,
-            dataset_version=chosen.version,
-            format=form,
-            sha256=files.sha256,
-            rows=files.rows,
-            tokens=tokens,
-            cost=cost,
-        )
-        problems, warnings = files.problems, files.warnings
-        if not request.model:
-            problems.append("name the model to begin with")
-        try:
-            trainer.check(request)
-        except TrainingError as error:
-            problems.append(str(error))
-        if paid and cost is None:
-            warnings.append(no_price(request.model))
-        warnings += [f"job {job.id} goes on and does the same" for job in self._alike(request) if not job.state.ended]
-        return Plan(
-            request,
-            counter.exact,
-            counter.name,
-            epochs,
-            files.sizes,
-            files.left_out,
-            tuple(problems),
-            tuple(warnings),
-        )
+        plan = make_plan(trainer, chosen, wanted, directory, validation=validation, prices=self._settings.prices)
+        pending = [job for job in self._alike(plan.request) if not job.state.ended]
+        alike = [f"job {job.id} goes on and does the same" for job in pending]
+        return msgspec.structs.replace(plan, warnings=(*plan.warnings, *alike))
 
     def _chosen(self, name: str) -> Dataset:
         """The version of a dataset that was selected for the next training, else the latest."""
@@ -362,8 +252,6 @@ class Jobs:
         Raises:
             TrainingError: the signature is wrong, the message too old, or no secret is set. Nothing was recorded.
         """
-        from trainerlib.trainers.webhooks import remote_of
-
         remote = remote_of(self._workshop, body, headers)
         if remote is None:
             return None
@@ -469,7 +357,7 @@ class Job:
         """Seconds to wait after a step, or after finding that another process takes one."""
         try:
             return self.advance() or 0.0
-        except _TakenError:
+        except TakenError:
             return _GLANCE
 
     def _sleep(self, seconds: float) -> None:
@@ -517,15 +405,15 @@ class Job:
     def _trainer(self) -> Trainer:
         return self._find_trainer(self.state.request.trainer)
 
-    def _work(self, by: str = "") -> _Work:
-        return _Work(self._store, self._datasets, self.state, self.directory, verified=self._verified, by=by)
+    def _work(self, by: str = "") -> RecordedWork:
+        return RecordedWork(self._store, self._datasets, self.state, self.directory, verified=self._verified, by=by)
 
     @contextmanager
     def _driven(self, patience: float) -> Iterator[None]:
         """Only one process at a time takes a step of a job; the lock goes with the process, however that ends."""
         lock = _lock(self.directory.with_name(f"{self.id}.lock"), patience)
         if lock is None:
-            raise _TakenError(f"job {self.id} is followed by another process, which takes a step of it just now")
+            raise TakenError(f"job {self.id} is followed by another process, which takes a step of it just now")
         with lock:
             yield
 
@@ -540,10 +428,6 @@ class Job:
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(repr(self))}</pre>"
-
-
-class _TakenError(TrainingError):
-    """Another process takes a step of the job."""
 
 
 class _Following:
@@ -564,177 +448,6 @@ class _Following:
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
             self._lock.release()
-
-
-class _Workshop(msgspec.Struct, frozen=True):
-    """What the trainers of a workspace work with."""
-
-    path: Path
-    settings: Settings
-
-    def secret(self, name: str) -> str | None:
-        return _settings.secret(name, self.path, os.environ)
-
-
-class _Work:
-    """One job in the hands of its trainer."""
-
-    def __init__(
-        self,
-        store: EventStore,
-        datasets: Datasets,
-        job: TrainingJob,
-        directory: Path,
-        *,
-        verified: dict[str, tuple[int, int]],
-        by: str,
-    ) -> None:
-        self.job = job
-        self.directory = directory
-        self._store = store
-        self._datasets = datasets
-        self._verified = verified
-        self._by = by
-        directory.mkdir(parents=True, exist_ok=True)
-
-    def file(self, split: str) -> Path:
-        """The exported file of a split."""
-        request = self.job.request
-        wanted = request.sha256[split]
-        path = self.directory / f"{split}.jsonl"
-        try:
-            dataset = self._datasets.get(request.dataset, request.dataset_version)
-            if dataset.erased:
-                path.unlink(missing_ok=True)
-                raise TrainingError(
-                    f"dataset {dataset.name} v{dataset.version} held a person who was erased since; build it again, "
-                    "and start a new job"
-                )
-            if path.is_file() and (self._verified.get(split) == _stamp(path) or _digest(path) == wanted):
-                self._verified[split] = _stamp(path)
-                return path
-            report = dataset.export(path, format=request.format, split=split)
-        except (DatasetError, NotFoundError) as error:
-            raise TrainingError(f"the file of split {split} cannot be made again: {error}") from error
-        if report.sha256 != wanted:
-            path.unlink(missing_ok=True)
-            raise TrainingError(f"the file of split {split} has other content than when the job was asked for")
-        return path
-
-    def record(self, events: Sequence[Event], keys: Sequence[str | None] = ()) -> None:
-        """Append to the job's stream."""
-        stream = f"{PREFIX}{self.job.id}"
-        named = list(zip(events, [*keys] or [None] * len(events), strict=True))
-        named = [(event, key or self._key(event)) for event, key in named]
-        known = self._store.by_keys([key for _, key in named if key is not None])
-        if any(isinstance(event, TrainingAttempted) and key in known for event, key in named):
-            raise _TakenError(f"job {self.job.id} is followed by another process, which sent the request meanwhile")
-        new = {key or index: (event, key) for index, (event, key) in enumerate(named) if key not in known}
-        if not new:
-            return
-        told = [self._signed(event) for event, _ in new.values()]
-        appends = [Append(stream, told, [key for _, key in new.values()], self.job.version)]
-        for event in told:
-            if isinstance(event, TrainingSucceeded) and event.model:
-                added = ModelAdded(base=self.job.request.model, job=self.job.id, sha256=event.sha256)
-                appends.append(Append(f"{MODEL_PREFIX}{event.model}", [added], [f"training:{self.job.id}:model"]))
-        try:
-            recorded = self._store.append_batch(appends)
-        except VersionConflictError as error:
-            raise _TakenError(f"job {self.job.id} is followed by another process: {error}") from error
-        self.job = cast(TrainingJob, fold([one for one in recorded if one.stream == stream], into=self.job))
-
-    def _signed(self, event: Event) -> Event:
-        return TrainingCancelled(self._by) if isinstance(event, TrainingCancelled) and self._by else event
-
-    def _key(self, event: Event) -> str | None:
-        """A job has one outcome."""
-        return f"training:{self.job.id}:ended" if isinstance(event, _OUTCOMES) else None
-
-
-class _Files:
-    """The files of a job, written and checked."""
-
-    def __init__(self, dataset: Dataset, form: str, directory: Path) -> None:
-        self._dataset = dataset
-        self._form = form
-        self._directory = directory
-        self.sha256: dict[str, str] = {}
-        self.rows: dict[str, int] = {}
-        self.sizes: dict[str, int] = {}
-        self.left_out: dict[str, int] = {}
-        self.problems: list[str] = []
-        self.warnings: list[str] = []
-
-    def write(self, split: str) -> None:
-        """Write the file of a split; a validation file without a row is none."""
-        path = self._directory / f"{split}.jsonl"
-        report = self._dataset.export(path, format=self._form, split=split)
-        left_out = report.without + report.repeated
-        if left_out:
-            self.left_out[split] = left_out
-            side = "rejected side" if find_format(self._form).needs == "both" else "chosen side"
-            self.warnings.append(
-                f"{left_out:,} of {report.examples:,} examples of {split} are not in the file: no {side}, or said twice"
-            )
-        if not report.rows:
-            path.unlink()
-            where = (
-                f"dataset {self._dataset.name} v{self._dataset.version} has no rows of {self._form} in split {split}"
-            )
-            (self.problems if split == "train" else self.warnings).append(where)
-            return
-        self.sha256[split], self.rows[split] = report.sha256, report.rows
-        self.sizes[split] = path.stat().st_size
-        with path.open("rb") as lines:
-            # How few rows are too few is for the trainer to say.
-            found = (one for one in Checker(self._form).problems(lines) if one.code != "too-few-rows")
-            shown = list(islice(found, _SHOWN + 1))
-        self.problems += [f"{path.name}, line {one.line:,}: {one.message}" for one in shown[:_SHOWN]]
-        if len(shown) > _SHOWN:
-            self.problems.append(f"{path.name} has more problems; see them with: trainerlib dataset check")
-
-
-def _tokens(dataset: Dataset, form: str, counter: Tokenizer) -> int:
-    """Tokens of the training file, each row seen once: its context and its sides, counted as a chat."""
-    alone = count_chat([], counter)
-    needs = find_format(form).needs
-
-    def count(text: str) -> int:
-        return count_chat([Turn("user", text)], counter) - alone
-
-    total = 0
-    for _, line in dataset.lines("train"):
-        # One turn is in many examples: counted once, then only added.
-        turns = [count(turn.content) for turn in line.turns]
-        for window in line.examples:
-            rows = expressible(window, form)
-            context = sum(turns[window.start : window.stop])
-            context += count(line.systems[window.system]) if window.system >= 0 else 0
-            good = 0 if window.chosen is None else count(window.chosen)
-            bad = 0 if window.rejected is None or needs == "chosen" else count(window.rejected)
-            if needs == "either":
-                good *= not window.chosen_repeats
-                bad *= not window.rejected_repeats
-            total += rows * (alone + context) + (good + bad if rows else 0)
-    return total
-
-
-def _epochs(wanted: TrainingRequested, rows: int) -> float:
-    """How often each row is seen: what was asked for, else 3, or what OpenAI's cookbook says its default is.
-
-    The formula is that of "Data preparation and analysis for chat model fine-tuning" in the OpenAI cookbook: 3, more
-    where that makes fewer than 100 examples altogether (25 at most), fewer where it makes more than 25,000.
-    """
-    for key in _EPOCH_KEYS:
-        told = wanted.hyperparameters.get(key)
-        if isinstance(told, (int, float)):
-            return float(told)
-    if wanted.trainer != "openai":
-        return 3.0
-    if rows and rows * 3 < 100:
-        return float(min(25, 100 // rows))
-    return float(max(1, 25_000 // rows)) if rows * 3 > 25_000 else 3.0
 
 
 def _draft(
@@ -773,20 +486,6 @@ def _intent(request: TrainingRequested) -> str:
 
 def _new_id() -> str:
     return uuid.uuid4().hex[:12]
-
-
-def _digest(path: Path) -> str:
-    digest = sha256()
-    with path.open("rb") as file:
-        while data := file.read(BUFFER):
-            digest.update(data)
-    return digest.hexdigest()
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    """What changes with a file, so that one of gigabytes is not read for each part of it that is sent."""
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
 
 
 def _lock(path: Path, patience: float) -> BaseFileLock | None:

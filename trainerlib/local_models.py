@@ -48,6 +48,9 @@ PLAIN_TEMPLATE = """\
 Its marks are words like any other to a model that does not know them, so no embedding has to be added.
 """
 
+NAME = re.compile(r"[^\W_][\w.-]{0,99}")
+"""What a model of the workspace may be called, whole."""
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")

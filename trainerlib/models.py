@@ -26,6 +26,7 @@ from pathlib import Path
 
 import msgspec
 
+from trainerlib.chat.memory import MEMORY
 from trainerlib.chat.port import ChatModel, Completion, Prompt
 from trainerlib.conversations import Conversation
 from trainerlib.conversations import fold as fold_conversation
@@ -51,7 +52,7 @@ from trainerlib.events import (
 from trainerlib.jobs import Jobs
 from trainerlib.model_files import ModelFiles, canonical
 from trainerlib.promotion import (
-    ALWAYS,
+    CURRENT,
     MODELS,
     STREAM,
     Decision,
@@ -67,9 +68,6 @@ from trainerlib.settings import Settings
 from trainerlib.store.eventstore import Append, EventStore
 from trainerlib.training import PREFIX as TRAINING
 from trainerlib.training import TrainingJob
-
-CURRENT = "current"
-"""Stands for the model that answers now."""
 
 API = "openai:"
 """Names of models that a server answers for begin with it."""
@@ -88,7 +86,7 @@ class Model(msgspec.Struct, frozen=True):
         note: what somebody said when it was added.
         by: who added it.
         added_at: when it was first added; `None` for one that needed no adding.
-        evaluation: its latest evaluation on held-out replies, else on cases of somebody's own.
+        evaluation: its latest evaluation on held-out replies and corrections, else on cases of somebody's own.
         evaluated_at: when that was.
         promoted_at: when it was last promoted.
         current: it answers.
@@ -261,7 +259,7 @@ class Models:
 
     def _names(self) -> _Words:
         added = [stream.removeprefix(MODELS) for stream in self._store.streams(MODELS)]
-        return list(dict.fromkeys([ALWAYS, self._default, *added]))
+        return list(dict.fromkeys([MEMORY, self._default, *added]))
 
     def _resolved(self, name: str) -> str:
         if name == CURRENT:
@@ -344,8 +342,8 @@ class Models:
         if state is not None:
             _refuse_running(state)
         given = os.fspath(model).strip()
-        if given == ALWAYS:
-            raise ModelError(f"{ALWAYS} is always there; it needs no adding")
+        if given == MEMORY:
+            raise ModelError(f"{MEMORY} is always there; it needs no adding")
         if given.startswith(API):
             if not given.removeprefix(API).strip() or (name and name != given):
                 raise ModelError(f"{given}: a model of a server is called {API}NAME, as the server calls it")
@@ -360,6 +358,7 @@ class Models:
     def _record(self, name: str, event: ModelAdded, state: TrainingJob | None) -> None:
         """Say that a model is there, and with it that its job has succeeded."""
         while True:
+            version = self._store.version(f"{MODELS}{name}")
             known = self._known(name)
             before = known.added or ModelAdded()
             event = msgspec.structs.replace(
@@ -369,16 +368,15 @@ class Models:
                 note=event.note or before.note,
             )
             appends: list[Append] = []
+            keys: list[str | None] = []
             if state is not None:
                 state = self._jobs.get(state.id).state
                 if not state.ended:
                     done = TrainingSucceeded(name, sha256=event.sha256)
-                    stream, keys = f"{TRAINING}{state.id}", [f"training:{state.id}:ended"]
-                    appends.append(Append(stream, [done], keys, state.version))
-            closes = bool(appends)
+                    ended = [f"training:{state.id}:ended"]
+                    appends.append(Append(f"{TRAINING}{state.id}", [done], ended, state.version))
+                    keys = [f"training:{state.id}:model"]
             if known.added is None or msgspec.structs.replace(event, by=before.by) != before:
-                keys = [f"training:{state.id}:model"] if closes and state is not None else []
-                version = self._store.version(f"{MODELS}{name}")
                 appends.append(Append(f"{MODELS}{name}", [event], keys, version))
             try:
                 if appends:

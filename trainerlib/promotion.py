@@ -25,10 +25,9 @@ from hashlib import sha256
 import msgspec
 
 from trainerlib.conversations import Conversation
-from trainerlib.evaluation import METRICS, figure
+from trainerlib.evaluation import METRICS, figure, margin
 from trainerlib.events import (
     CandidateSet,
-    Interval,
     ModelAdded,
     ModelEvaluated,
     ModelPromoted,
@@ -42,8 +41,8 @@ STREAM = "promotion/current"
 MODELS = "model/"
 """Streams of models begin with it."""
 
-ALWAYS = "memory"
-"""The model that needs nothing, and so is always there."""
+CURRENT = "current"
+"""Stands for the model that answers now."""
 
 _Z = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
@@ -145,7 +144,7 @@ class Known(msgspec.Struct, frozen=True):
         added_us: when it was first added, microseconds since 1970 UTC; 0 for never.
         renewed: log position at which it was last given other files; 0 for never.
         evaluations: `(log position, evaluation)` of each, oldest first.
-        latest: what counts of these: the latest on held-out replies, else the latest on cases of somebody's own.
+        latest: what counts of these: the latest on held-out replies and corrections, else that on cases of somebody's own.
         evaluated_us: when that was, microseconds since 1970 UTC; 0 for never.
     """
 
@@ -179,9 +178,14 @@ def fold_model(name: str, events: Iterable[RecordedEvent]) -> Known:
         elif isinstance(event, ModelEvaluated):
             found = (*known.evaluations, (recorded.position, event))
             known = _replace(known, evaluations=found)
-            if event.dataset or known.latest is None or not known.latest.dataset:
+            if known.latest is None or _of_own_cases(known.latest) or not _of_own_cases(event):
                 known = _replace(known, latest=event, evaluated_us=recorded.recorded_us)
     return known
+
+
+def _of_own_cases(event: ModelEvaluated) -> bool:
+    """Whether it was on cases of somebody's own, not on held-out replies and corrections."""
+    return "passed" in event.scores
 
 
 # --- whether a model may take over -----------------------------------------------------------------------------------
@@ -212,6 +216,7 @@ def decide(model: Known, current: Known) -> Decision:
         model: the one that is to answer.
         current: the one that answers.
 
+    >>> from trainerlib.events import Interval
     >>> event = ModelEvaluated("e1", "support", 3, "test", "memory", 97, scores={"chrf": 58.9},
     ...     against_scores={"chrf": 41.2}, differences={"chrf": Interval(17.7, 12.1, 22.8)}, worse=6)
     >>> decide(Known("local:a", evaluations=((9, event),)), Known("memory"))
@@ -223,7 +228,7 @@ def decide(model: Known, current: Known) -> Decision:
     valid = [event for position, event in against if position > max(model.renewed, current.renewed)]
     if not valid:
         return Decision(None, _nothing(model, current, evaluated=bool(against)))
-    event = max(enumerate(valid), key=lambda item: ("passed" not in item[1].scores, item[0]))[1]
+    event = next((event for event in reversed(valid) if not _of_own_cases(event)), valid[-1])
     worse = tuple(got_worse(event))
     return Decision(event, _refusal(model.name, event, worse), worse)
 
@@ -231,6 +236,7 @@ def decide(model: Known, current: Known) -> Decision:
 def got_worse(event: ModelEvaluated) -> Iterator[str]:
     """What an evaluation shows to be worse than with the other model, in words and figures.
 
+    >>> from trainerlib.events import Interval
     >>> event = ModelEvaluated("e1", against="memory", cases=97, errors=2, worse=6, scores={"latency": 1.25},
     ...     against_scores={"latency": 0.01}, differences={"latency": Interval(1.24, 1.1, 1.4)})
     >>> list(got_worse(event))
@@ -241,7 +247,7 @@ def got_worse(event: ModelEvaluated) -> Iterator[str]:
     for name, metric in METRICS.items():
         found = event.differences.get(name)
         if found is not None and (found.high < 0 if metric.better > 0 else found.low > 0 and metric.better < 0):
-            yield _told(name, event, found)
+            yield told(name, event)
     if event.worse:
         yield f"worse on {event.worse:,} of {event.cases:,}"
 
@@ -268,15 +274,21 @@ def _refusal(name: str, event: ModelEvaluated, worse: Sequence[str]) -> str:
     if event.errors > event.against_errors:
         return f"{name} does not always answer: {'; '.join(worse)}"
     if found.low <= 0:
-        lines = [_told(metric, event, found), *worse]
+        lines = [told(metric, event), *worse]
         return f"{name} is not shown to be better than {event.against}: {'; '.join(lines)}"
     return ""
 
 
-def _told(name: str, event: ModelEvaluated, found: Interval) -> str:
-    before, after = figure(name, event.against_scores.get(name)), figure(name, event.scores.get(name))
-    mean, low, high = (figure(name, value, signed=True) for value in (found.mean, found.low, found.high))
-    return f"{METRICS[name].label} {before} -> {after} ({mean}, 95 % interval {low} to {high})"
+def told(name: str, event: ModelEvaluated) -> str:
+    """A metric of an evaluation in words and figures: the other model's, this one's, and how sure the difference is.
+
+    >>> told("chrf", ModelEvaluated("e1", scores={"chrf": 58.9}))
+    'chrF 58.9'
+    """
+    found = event.differences.get(name)
+    before = f"{figure(name, event.against_scores.get(name))} -> " if event.against else ""
+    sure = f" ({margin(name, found)})" if found is not None else ""
+    return f"{METRICS[name].label} {before}{figure(name, event.scores.get(name))}{sure}"
 
 
 # --- a candidate beside the model that answers -----------------------------------------------------------------------

@@ -153,6 +153,11 @@ def trained_on(job: TrainingJob, dataset: str, version: int, split: str) -> bool
     return same and split in request.sha256 and job.state not in ("requested", "refused")
 
 
+def model_name(request: TrainingRequested) -> str:
+    """What the new model of a job is called: as was asked, or after its dataset."""
+    return request.suffix or f"{request.dataset}-v{request.dataset_version}"
+
+
 def _changes(job: TrainingJob, recorded: RecordedEvent) -> dict[str, Any]:
     """The fields that an event changes. A job that has ended keeps its outcome."""
     event = recorded.event

@@ -17,10 +17,11 @@ from chat_server import ChatServer, Reply, refusal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainerlib.chat.openai_api import OpenAIModel, without_secrets
+from trainerlib.chat.openai_api import OpenAIModel
 from trainerlib.chat.port import Completion, Prompt, complete
 from trainerlib.errors import ModelError, ModelRefusedError, ModelUnavailableError, SettingsError
 from trainerlib.examples import Turn
+from trainerlib.openai_servers import without_secrets
 from trainerlib.settings import OpenAISettings
 
 pytest.importorskip("openai", reason="needs the extra: pip install 'trainerlib[openai]'")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from histories import write
 from training_server import TrainingServer
-from training_shop import KEY, hurried, talks
+from training_shop import hurried, talks, train_with, without_environment
 
 import trainerlib
 from trainerlib import Recipe, Split
@@ -16,17 +16,7 @@ from trainerlib import Recipe, Split
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch):
-    """No proxy and no key but those of the test."""
-    for name in (
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-        "OPENAI_API_KEY",
-        "OPENAI_BASE_URL",
-        "OPENAI_WEBHOOK_SECRET",
-    ):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
+    without_environment(monkeypatch)
 
 
 @pytest.fixture
@@ -50,9 +40,7 @@ def template(tmp_path_factory):
 def shop(template, tmp_path, server):
     """The directory of a workspace with a dataset `support`, set to train with the server."""
     place = Path(shutil.copytree(template, tmp_path / "shop"))
-    settings = f'[openai]\nbase_url = "{server.url}"\ntimeout = 0.5\n\n[prices]\n"gpt-x" = {{ training = 3.0 }}\n'
-    (place / "workspace.toml").write_text(settings)
-    (place / ".env").write_text(f"OPENAI_API_KEY={KEY}\n")
+    train_with(server, place, timeout=0.5)
     return place
 
 

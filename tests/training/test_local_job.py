@@ -13,8 +13,9 @@ from trainerlib import settings
 from trainerlib.errors import ModelError, TrainingError
 from trainerlib.events import TrainingProgressed, TrainingRequested
 from trainerlib.local_models import locate
+from trainerlib.trainers.hyperparameters import Hyperparameters, parse
 from trainerlib.trainers.local import LocalTrainer, _place
-from trainerlib.trainers.local_job import Failed, Hyperparameters, Progress, Read, Stopped, append, parse, read
+from trainerlib.trainers.local_job import Failed, Progress, Read, Stopped, append, read
 from trainerlib.trainers.local_worker import failure
 from trainerlib.training import TrainingJob
 
@@ -191,6 +192,12 @@ def test_a_model_that_was_placed_before_a_kill_keeps_its_name(finished, tmp_path
 def test_a_model_that_is_gone_is_an_error(tmp_path):
     with pytest.raises(TrainingError, match="is gone"):
         _place(TrainingJob("a", WANTED), tmp_path / "finished", tmp_path / "models")
+
+
+def test_a_model_that_cannot_be_moved_is_an_error_and_not_tried_under_every_name(finished):
+    directory = finished("a")
+    with pytest.raises(OSError, match="поддержка-v3"):
+        _place(TrainingJob("a", WANTED), directory, directory / "models")
 
 
 # --- failures ---------------------------------------------------------------------------------------------------------

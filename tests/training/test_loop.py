@@ -13,7 +13,6 @@ from tiny import write_base
 import trainerlib
 from trainerlib import Recipe, Split
 from trainerlib.errors import PromotionError
-from trainerlib.evaluations import Evaluations
 
 need_local()
 
@@ -89,8 +88,7 @@ def test_corrections_become_a_model_that_answers_questions_it_never_saw_better(t
         with pytest.raises(PromotionError):
             ws.models.promote(state.model)
 
-        evaluations = Evaluations(ws.store, ws.datasets, ws.path, ws.settings, current=lambda: ws.models.current)
-        evaluation = evaluations.evaluate(
+        evaluation = ws.evaluations.evaluate(
             state.model, against="current", dataset=dataset, corrections=False, parameters={"max_tokens": 60}
         )
         recorded = evaluation.event

@@ -19,6 +19,9 @@ from collections.abc import AsyncGenerator
 from trainerlib.chat.port import Completion, Prompt
 from trainerlib.language import language
 
+MEMORY = "memory"
+"""Its name."""
+
 UNKNOWN: dict[str, str] = {
     "en": "I do not know this yet. If somebody corrects this answer, I will give the corrected one next time.",
     "ru": "Я этого пока не знаю. Если этот ответ поправят, в следующий раз я отвечу так, как в поправке.",
@@ -38,7 +41,7 @@ class MemoryModel:
         name: `memory`.
     """
 
-    name = "memory"
+    name = MEMORY
 
     def __init__(self, default: str = "en") -> None:
         self._default = default

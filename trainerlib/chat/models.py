@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from trainerlib.chat.memory import MEMORY, MemoryModel
 from trainerlib.chat.port import ChatModel
 from trainerlib.errors import ModelError
 from trainerlib.settings import Settings
@@ -33,9 +34,7 @@ def open_model(name: str, *, directory: Path, settings: Settings, secret: Callab
         SettingsError: the settings do not let it be reached.
     """
     kind, colon, rest = name.partition(":")
-    if name == "memory":
-        from trainerlib.chat.memory import MemoryModel
-
+    if name == MEMORY:
         return MemoryModel(settings.workspace.language)
     if kind == "openai" and rest.strip():
         from trainerlib.chat.openai_api import OpenAIModel

@@ -17,10 +17,8 @@ import asyncio
 import random
 import re
 import sys
-import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,15 +28,9 @@ import msgspec
 from trainerlib.chat.port import Completion, Prompt
 from trainerlib.errors import ModelError, ModelRefusedError, ModelUnavailableError, SettingsError
 from trainerlib.events import JsonObject
+from trainerlib.openai_servers import ADDRESS, KEY, OFFICIAL, waiting_time, without_secrets
 from trainerlib.settings import OpenAISettings
 
-KEY = "OPENAI_API_KEY"
-"""Name of the secret that holds the key."""
-
-ADDRESS = "OPENAI_BASE_URL"
-"""Name of the variable that holds the address where the settings have none."""
-
-_OPENAI = "https://api.openai.com/v1"
 _OURS = frozenset({"model", "messages", "stream", "stream_options", "n", "tools", "tool_choice", "functions"})
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 8.0
 _WORDS = 300
@@ -50,10 +42,6 @@ _NEVER = _UNPAID | {
 _UNKNOWN = re.compile(
     r"unsupported|not supported|unknown|unrecogni[sz]ed|not permitted|extra|unexpected|does not exist"
 )
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|gsk|hf|nvapi|xai)[-_][\w*.-]{4,}|\*\*|^eyJ[\w-]{8,}")
-_WORD = re.compile(r"""[^\s"'`,;:()<>{}\[\]=]+""")
-_SHARED = 6
-_HIDDEN = "[hidden]"
 _COUNTS = (
     ("", "prompt_tokens", "input_tokens"),
     ("", "completion_tokens", "output_tokens"),
@@ -159,7 +147,7 @@ class OpenAIModel:
         self._model = model
         self._settings = settings
         self._secret = secret
-        self._address = (settings.base_url or secret(ADDRESS) or _OPENAI).strip().rstrip("/")
+        self._address = (settings.base_url or secret(ADDRESS) or OFFICIAL).strip().rstrip("/")
         self._host, self._is_here = _host(self._address)
         self._key = (secret(KEY) or "").strip()
         self._clients: dict[asyncio.AbstractEventLoop, Any] = {}
@@ -260,7 +248,7 @@ class OpenAIModel:
         """The client of the running event loop; connections cannot go from one loop to another."""
         import openai
 
-        if not self._key and self._address == _OPENAI:
+        if not self._key and self._address == OFFICIAL:
             raise ModelRefusedError(f"{self.name}: there is no key; put {KEY} into the environment or .env")
         if not (self._key.isascii() and self._key.isprintable()) or " " in self._key:
             raise ModelRefusedError(f"{self.name}: {KEY} holds characters that no key has")
@@ -329,7 +317,7 @@ class OpenAIModel:
         again = status in _AGAIN or status >= 500
         if not again or _is_one_of(_UNPAID, error):
             return _Failure(self._refused(words + self._advice(status)), of_the_body=status in (400, 422))
-        wait = _asked_wait(headers)
+        wait = waiting_time(headers)
         if wait is not None and wait > self._settings.timeout:
             words += f"; it may be asked again in {wait:,.0f} s"
         return _Failure(self._unavailable(words), headers.get("x-should-retry") != "false", wait)
@@ -371,7 +359,7 @@ class OpenAIModel:
 
     @property
     def _place(self) -> str:
-        return self.name if self._address == _OPENAI else f"{self.name} at {self._host}"
+        return self.name if self._address == OFFICIAL else f"{self.name} at {self._host}"
 
     def _completion(self, answer: _Answer) -> Completion:
         text = "".join(answer.pieces)
@@ -390,29 +378,6 @@ class OpenAIModel:
         )
 
 
-def without_secrets(text: str, key: str) -> str:
-    """A text less every word that holds a part of the key, or looks like a key.
-
-    Args:
-        text: what a server said; some repeat the key they were sent, a part of it, or a masked form.
-        key: the key; empty for none.
-
-    >>> without_secrets("Incorrect API key provided: sk-ab***yz. See the docs.", "sk-abcdefuvwxyz")
-    'Incorrect API key provided: [hidden] See the docs.'
-    >>> without_secrets("no such token: 'cdefuv...'", "abcdefuvwxyz")
-    "no such token: '[hidden]'"
-    """
-    parts = {key[at : at + _SHARED] for at in range(len(key) - _SHARED + 1)}
-
-    def hide(found: re.Match[str]) -> str:
-        word = found[0]
-        secret = word == key or _KEY_LIKE.search(word) or any(part in word for part in parts)
-        return _HIDDEN if secret else word
-
-    # A shorter key than its parts is a word that servers which need none are given, and in other words by chance.
-    return _WORD.sub(hide, text.replace(key, _HIDDEN) if parts else text)
-
-
 def _host(address: str) -> tuple[str, bool]:
     """The part of an address that names the server, without a password, and whether it is this machine."""
     try:
@@ -421,7 +386,7 @@ def _host(address: str) -> tuple[str, bool]:
     except ValueError:
         name = None
     if not name:
-        shown = without_secrets(address.rpartition("@")[2], "")
+        shown = without_secrets(address.rpartition("@")[2])
         raise SettingsError(f'openai.base_url cannot be {shown!r}; an address such as "http://localhost:11434/v1"')
     try:
         here = ip_address(name).is_loopback or ip_address(name).is_unspecified
@@ -467,18 +432,3 @@ def _is_one_of(kinds: frozenset[str], error: Any) -> bool:
 def _backoff(tried: int) -> float:
     """Seconds before the next try: doubled each time up to a limit, less up to a half."""
     return min(_FIRST_WAIT * 2.0**tried, _LONGEST_WAIT) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-
-
-def _asked_wait(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks to wait: in milliseconds, in seconds, or until a date (RFC 9110, 10.2.3)."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            wait = float(headers.get(name, "")) * unit
-        except ValueError:
-            continue
-        return wait if 0 < wait < float("inf") else None
-    try:
-        wait = parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time()
-    except (ValueError, OverflowError):
-        return None
-    return wait if wait > 0 else None

@@ -9,7 +9,6 @@ their sources: `SharegptDatasetConverter` and `DatasetAttr` of LLaMA-Factory, `C
 from __future__ import annotations
 
 import math
-import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import file_digest
@@ -24,9 +23,9 @@ from trainerlib.events import JsonObject, TrainingCancelled, TrainingRequested, 
 from trainerlib.examples import Turn
 from trainerlib.tokens import count_chat
 from trainerlib.trainers.bundle_texts import AXOLOTL_KTO, README, TRAIN
-from trainerlib.trainers.local_job import Hyperparameters, parse
-from trainerlib.trainers.port import Work, Workshop
-from trainerlib.training import TrainingJob
+from trainerlib.trainers.hyperparameters import BETA, FORMATS, SEED, Hyperparameters, Method, check, parse
+from trainerlib.trainers.port import SPLITS, Work, Workshop
+from trainerlib.training import TrainingJob, model_name
 
 DIRECTORY = "bundle"
 """Where the bundle is, in the directory of its job."""
@@ -37,11 +36,7 @@ SUMS = "SHA256SUMS"
 WAITING = "waiting for the model"
 """The state of a job whose bundle is written."""
 
-_SEED = 42
-_SPLITS = ("train", "validation")
-_RATES = {"sft": 2e-5, "dpo": 1e-6, "kto": 1e-6}
 _SHORTEST, _MARGIN = 1024, 1.5
-_NAME = re.compile(r"[^\W_][\w.-]{0,99}")
 _HERE = ("local:", "openai:")
 
 _encode = msgspec.json.Encoder().encode
@@ -55,7 +50,7 @@ class BundleTrainer:
     """
 
     name = "bundle"
-    formats: Mapping[str, str] = {"sft": "trl-sft", "dpo": "trl-preference", "kto": "trl-kto"}
+    formats = FORMATS
 
     def __init__(self, workshop: Workshop) -> None:
         self._workshop = workshop
@@ -67,28 +62,22 @@ class BundleTrainer:
             TrainingError: a hyperparameter is wrong, the model is named as nobody elsewhere would know it, or the new
                 one cannot be called that.
         """
-        parse(request.hyperparameters, request.method)
-        if request.suffix and not _NAME.fullmatch(request.suffix):
-            raise TrainingError(
-                f"{request.suffix!r} is no name for a model: letters, digits, and . _ - after the first, 100 at most"
-            )
+        check(request)
         if request.model.startswith(_HERE):
             raise TrainingError(
                 f"{request.model} means nothing where a bundle is trained: give the model's id on the Hugging Face Hub, "
                 "or its directory there"
             )
 
-    def advance(self, work: Work) -> float | None:
+    def advance(self, work: Work) -> float:
         """Write the bundle, once.
 
         Returns:
-            Infinity: the next step is somebody's who brings the model back. `None` once the job has ended.
+            Infinity: the next step is somebody's who brings the model back.
         """
-        if work.job.ended:
-            return None
         directory = work.directory / DIRECTORY
         if not (directory / SUMS).is_file():
-            files = {split: work.file(split) for split in _SPLITS if split in work.job.request.sha256}
+            files = {split: work.file(split) for split in work.job.request.sha256}
             # Where an erasure looks for what is half made.
             with Building(work.directory.parent) as building:
                 write_bundle(work.job, files, building)
@@ -101,8 +90,6 @@ class BundleTrainer:
 
     def cancel(self, work: Work) -> None:
         """End the job; its bundle goes away."""
-        if work.job.ended:
-            raise TrainingError(f"{work.job.id} has ended: {work.job.state}")
         work.record([TrainingCancelled()])
         shutil.rmtree(work.directory / DIRECTORY, ignore_errors=True)
 
@@ -221,30 +208,29 @@ def _facts(job: TrainingJob, longest: int) -> JsonObject:
     length = _SHORTEST
     while length < longest * _MARGIN:
         length *= 2
-    rate = how.learning_rate or _RATES[request.method] * (10 if how.lora else 1)
     return {
         "job": job.id,
         "dataset": request.dataset,
         "dataset_version": request.dataset_version,
         "method": request.method,
         "model": request.model,
-        "name": request.suffix or f"{request.dataset}-v{request.dataset_version}",
+        "name": model_name(request),
         "rows": request.rows,
         "sha256": request.sha256,
-        "seed": _SEED if request.seed is None else request.seed,
+        "seed": SEED if request.seed is None else request.seed,
         "longest_row": longest,
-        "hyperparameters": _resolved(how, rate, length, request.method),
+        "hyperparameters": _resolved(how, length, request.method),
     }
 
 
-def _resolved(how: Hyperparameters, rate: float, length: int, method: str) -> JsonObject:
+def _resolved(how: Hyperparameters, length: int, method: Method) -> JsonObject:
     """Hyperparameters with what was left open decided."""
     values: JsonObject = msgspec.to_builtins(how)
-    values["learning_rate"] = float(f"{rate:g}")
+    values["learning_rate"] = float(f"{how.rate(method):g}")
     values["max_length"] = how.max_length or length
     # Where nobody set a limit no row is to be left out, or cut, without a word.
     values["longer_rows"] = "refuse" if how.max_length is None else "leave out"
-    values["beta"] = None if method == "sft" else how.beta or 0.1
+    values["beta"] = None if method == "sft" else how.beta or BETA
     values["gradient_checkpointing"] = how.gradient_checkpointing is not False
     return {name: value for name, value in values.items() if value is not None}
 
@@ -367,7 +353,7 @@ def _axolotl(facts: JsonObject, *, validated: bool) -> _Entries:
         },
         "kto": {"type": "axolotl_kto.chat"},
     }
-    data = [{"path": f"{split}.jsonl", "ds_type": "json", "split": "train", **kinds[method]} for split in _SPLITS]
+    data = [{"path": f"{split}.jsonl", "ds_type": "json", "split": "train", **kinds[method]} for split in SPLITS]
     entries: _Entries = [
         ("", "Axolotl: axolotl train axolotl.yaml, from this directory"),
         ("base_model", facts["model"]),

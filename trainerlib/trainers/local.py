@@ -8,13 +8,11 @@ records nothing twice. Nothing heavy is imported here.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +29,7 @@ from trainerlib.events import (
     TrainingSucceeded,
 )
 from trainerlib.local_models import INSTALL, MODELS, PREFIX, locate, missing_packages, one_line
+from trainerlib.trainers.hyperparameters import FORMATS, SEED, check, parse
 from trainerlib.trainers.local_job import (
     BUSY,
     CHECKPOINTS,
@@ -50,16 +49,14 @@ from trainerlib.trainers.local_job import (
     Started,
     Stopped,
     append,
-    parse,
     read,
     read_job,
     write_job,
 )
 from trainerlib.trainers.local_worker import PACKAGES
-from trainerlib.trainers.port import Work, Workshop
-from trainerlib.training import TrainingJob
+from trainerlib.trainers.port import SPLITS, Work, Workshop
+from trainerlib.training import TrainingJob, model_name
 
-_SEED = 42
 _POLL = 0.5
 _HELD = 5.0
 _STARTS = 3
@@ -71,7 +68,6 @@ _TO_SAVE = 120.0
 _TO_END = 5.0
 """Seconds that it has when nothing of it is wanted any more."""
 
-_NAME = re.compile(r"[^\W_][\w.-]{0,99}")
 _START = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
     "from trainerlib.trainers.local_worker import main; main(sys.argv[2])"
@@ -93,7 +89,7 @@ class LocalTrainer:
     """
 
     name = "local"
-    formats: Mapping[str, str] = {"sft": "trl-sft", "dpo": "trl-preference", "kto": "trl-kto"}
+    formats = FORMATS
 
     def __init__(self, workshop: Workshop) -> None:
         self._workshop = workshop
@@ -106,11 +102,7 @@ class LocalTrainer:
             TrainingError: a hyperparameter is wrong, the extra is not installed, there is no such model, or the new
                 one cannot be called that.
         """
-        parse(request.hyperparameters, request.method)
-        if request.suffix and not _NAME.fullmatch(request.suffix):
-            raise TrainingError(
-                f"{request.suffix!r} is no name for a model: letters, digits, and . _ - after the first, 100 at most"
-            )
+        check(request)
         if missing := missing_packages(PACKAGES):
             raise TrainingError(f"training here needs {', '.join(missing)}; install what it takes: {INSTALL}")
         self._locate(request.model)
@@ -121,8 +113,6 @@ class LocalTrainer:
         Returns:
             Seconds until it is worth looking again; `None` once the job has ended.
         """
-        if work.job.ended:
-            return None
         # Asked before reading: what a worker told before it ended is then read.
         alive = _alive(work.directory)
         seen = self._report(work)
@@ -149,10 +139,8 @@ class LocalTrainer:
         """End the worker, then the job; its checkpoints go away.
 
         Raises:
-            TrainingError: it has ended already.
+            TrainingError: it has just finished.
         """
-        if work.job.ended:
-            raise TrainingError(f"{work.job.id} has ended: {work.job.state}")
         _stop(work.directory, _TO_END)
         if isinstance(self._report(work).outcome, Finished):
             raise TrainingError(f"{work.job.id} has just finished; its model is there the next time you look")
@@ -163,10 +151,8 @@ class LocalTrainer:
         """Have the worker write a checkpoint and end.
 
         Raises:
-            TrainingError: the job has ended already.
+            TrainingError: it has just ended.
         """
-        if work.job.ended:
-            raise TrainingError(f"{work.job.id} has ended: {work.job.state}")
         _stop(work.directory, _TO_SAVE)
         if self._report(work).outcome is not None:
             raise TrainingError(f"{work.job.id} has just ended; look again for its outcome")
@@ -217,7 +203,7 @@ class LocalTrainer:
         # A model that was named from some directory is the same one wherever the job is taken up again.
         model = before.model if before is not None and Path(before.model).is_dir() else str(self._locate(request.model))
         # The worker is somewhere else than whoever named the workspace from where they are.
-        files = {split: str(work.file(split).resolve()) for split in ("train", "validation") if request.rows.get(split)}
+        files = {split: str(work.file(split).resolve()) for split in SPLITS if request.rows.get(split)}
         if "train" not in files:
             raise TrainingError("there is no row to train on")
         job = Job(
@@ -229,7 +215,7 @@ class LocalTrainer:
             validation=files.get("validation", ""),
             rows=request.rows,
             hyperparameters=parse(request.hyperparameters, request.method),
-            seed=_SEED if request.seed is None else request.seed,
+            seed=SEED if request.seed is None else request.seed,
             dataset=request.dataset,
             dataset_version=request.dataset_version,
             sha256=request.sha256,
@@ -343,7 +329,7 @@ def _place(job: TrainingJob, finished: Path, models: Path) -> str:
 
     One that was moved before a kill is found by the job that its origin names.
     """
-    wanted = job.request.suffix or f"{job.request.dataset}-v{job.request.dataset_version}"
+    wanted = model_name(job.request)
     if not finished.exists():
         for origin in models.glob(f"*/{ORIGIN}"):
             if msgspec.json.decode(origin.read_bytes(), type=_Origin).job == job.id:
@@ -356,9 +342,13 @@ def _place(job: TrainingJob, finished: Path, models: Path) -> str:
         number += 1
         if (models / name).exists():
             continue
-        # Somebody who takes the name just now makes this fail.
-        with suppress(FileExistsError, OSError):
+        try:
             finished.rename(models / name)
+        except OSError:
+            # Somebody has just taken the name; anything else would fail under every other one too.
+            if not (models / name).exists():
+                raise
+        else:
             return name
 
 

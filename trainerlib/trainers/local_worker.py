@@ -26,6 +26,7 @@ from trainerlib import __version__
 from trainerlib.errors import TrainerlibError, TrainingError
 from trainerlib.events import TrainingCheckpointed, TrainingProgressed
 from trainerlib.local_models import INSTALL, load_tokenizer, one_line
+from trainerlib.trainers.hyperparameters import BETA, Method
 from trainerlib.trainers.local_job import (
     BUSY,
     CHECKPOINTS,
@@ -40,7 +41,6 @@ from trainerlib.trainers.local_job import (
     Job,
     Kept,
     Line,
-    Method,
     Progress,
     Stopped,
     append,
@@ -269,14 +269,14 @@ def _trainer(job: Job, place: Path, rows: dict[str, list[dict[str, Any]]], token
     model = AutoModelForCausalLM.from_pretrained(job.model, local_files_only=True, dtype=dtype)
     model.config.use_cache = False
 
-    trainer_class, config_class, rate = _classes(job.method)
+    trainer_class, config_class = _classes(job.method)
     checkpointing = device != "cpu" if wanted.gradient_checkpointing is None else wanted.gradient_checkpointing
-    options: dict[str, Any] = {} if job.method == "sft" else {"beta": 0.1 if wanted.beta is None else wanted.beta}
+    options: dict[str, Any] = {} if job.method == "sft" else {"beta": wanted.beta or BETA}
     config = config_class(
         output_dir=str(place / CHECKPOINTS),
         num_train_epochs=wanted.epochs,
         max_steps=wanted.max_steps or -1,
-        learning_rate=wanted.learning_rate or (rate * 10 if wanted.lora else rate),
+        learning_rate=wanted.rate(job.method),
         warmup_steps=wanted.warmup,
         per_device_train_batch_size=wanted.batch_size,
         per_device_eval_batch_size=wanted.batch_size,
@@ -310,17 +310,17 @@ def _trainer(job: Job, place: Path, rows: dict[str, list[dict[str, Any]]], token
     )
 
 
-def _classes(method: Method) -> tuple[Any, Any, float]:
-    """`(trainer, its settings, learning rate)` of a method; the rates are TRL's own for training every weight."""
+def _classes(method: Method) -> tuple[Any, Any]:
+    """`(trainer, its settings)` of a method."""
     import trl
 
     match method:
         case "sft":
-            return trl.SFTTrainer, trl.SFTConfig, 2e-5
+            return trl.SFTTrainer, trl.SFTConfig
         case "dpo":
-            return trl.DPOTrainer, trl.DPOConfig, 1e-6
+            return trl.DPOTrainer, trl.DPOConfig
         case "kto":
-            return trl.KTOTrainer, trl.KTOConfig, 1e-6
+            return trl.KTOTrainer, trl.KTOConfig
 
 
 def _adapter(job: Job) -> Any:

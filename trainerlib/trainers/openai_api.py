@@ -7,30 +7,19 @@ a file that no other job has. Only when it is still not in the list after `[open
 default as long as the `openai` package waits for an answer, so that no server still works on it.
 
 Facts on the API: its reference (Files, Uploads, Fine-tuning), and the types of the `openai` package.
-
->>> hint("training_closed", 403, "Fine-tuning is not available to your organization.").split(":")[0]
-'OpenAI closes fine-tuning'
->>> hint("insufficient_quota", 429, "You exceeded your current quota.")
-'add credit or raise the limit of the organisation or project, then start again'
 """
 
 from __future__ import annotations
 
 import difflib
-import email.utils
-import json
 import logging
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from math import isfinite
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
-
-import msgspec
 
 from trainerlib.checks import FEWEST_ROWS
 from trainerlib.errors import TrainingError
@@ -46,6 +35,9 @@ from trainerlib.events import (
     TrainingSubmitted,
     TrainingSucceeded,
 )
+from trainerlib.openai_servers import ADDRESS, KEY, OFFICIAL, without_secrets
+from trainerlib.trainers.openai_answers import hint, id_of, never_sent, passes, refuse_other_than_json, retry_after
+from trainerlib.trainers.openai_files import PAGE, PART, WHOLE, PartSender, send_whole
 from trainerlib.trainers.port import Work, Workshop
 from trainerlib.trainers.webhooks import SECRET as WEBHOOK_SECRET
 
@@ -53,17 +45,8 @@ if TYPE_CHECKING:
     from openai import APIError, OpenAI
     from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 
-KEY = "OPENAI_API_KEY"
-"""What the secret that requests are paid with is called."""
-
 METADATA = "trainerlib_job"
 """Key of our id in the metadata of a job."""
-
-WHOLE = 150_000_000
-"""Bytes up to which a file is sent in one request; larger ones go through the Uploads API."""
-
-PART = 16 * 1024 * 1024
-"""Bytes of a part of an upload; the API takes 64 MiB at most, and a broken part is sent again whole."""
 
 SOONEST = 2.0
 """Seconds between two looks at a job that has news."""
@@ -74,18 +57,13 @@ LATEST = 60.0
 RAREST = 1800.0
 """Seconds between two requests that make a job, at most: a limit of jobs a day is not reached by asking every minute."""
 
-_WAIT_AT_MOST = 3600.0
-_PAGE = 100
 _FAR = 10**11
-_PART_OF_SECRET = 6
 _LONGEST = 2_000
 _LONGEST_SUFFIX = 64
 _LARGEST_SEED = 2**31 - 1
 _METHODS = {"sft": "supervised", "dpo": "dpo"}
 _UNMADE = (400, 425, 429)
 _NO_SUCH_LIST = (404, 405, 501)
-_NOT_YET = re.compile(r"still being processed|not (?:yet )?(?:ready|processed)", re.IGNORECASE)
-_OFFICIAL = "https://api.openai.com/v1"
 _SERVER = "server.txt"
 _GIVEN = TypeVar("_GIVEN")
 _log = logging.getLogger(__name__)
@@ -96,20 +74,6 @@ _NUMBERS: dict[str, tuple[type, float, float]] = {
     "learning_rate_multiplier": (float, 0, 1_000),
     "beta": (float, 0, 100),
 }
-
-
-class _Upload(msgspec.Struct):
-    """An upload in parts, as far as it got.
-
-    Attributes:
-        id: the trainer's id of it.
-        part: bytes of a part.
-        parts: ids of the parts it has.
-    """
-
-    id: str
-    part: int
-    parts: list[str]
 
 
 class OpenAITrainer:
@@ -145,14 +109,13 @@ class OpenAITrainer:
         configured = workshop.settings.openai
         self._patience = max(configured.patience if patience is None else patience, configured.timeout)
         self._whole = whole
-        self._part = part
+        self._parts = PartSender(part)
         self._soonest = soonest
         self._made: OpenAI | None = None
         self._quiet: dict[str, int] = {}
         self._seen: dict[str, set[str]] = {}
         self._unmade: dict[str, int] = {}
         self._since: dict[tuple[str, int], float] = {}
-        self._anew: set[str] = set()
 
     # --- before ------------------------------------------------------------------------------------------------------
 
@@ -178,8 +141,8 @@ class OpenAITrainer:
 
     @property
     def _base_url(self) -> str:
-        told = self._workshop.settings.openai.base_url or self._workshop.secret("OPENAI_BASE_URL")
-        return (told or _OFFICIAL).rstrip("/")
+        told = self._workshop.settings.openai.base_url or self._workshop.secret(ADDRESS)
+        return (told or OFFICIAL).rstrip("/")
 
     @property
     def _server(self) -> str:
@@ -195,7 +158,7 @@ class OpenAITrainer:
 
     @property
     def _official(self) -> bool:
-        return self._base_url == _OFFICIAL
+        return self._base_url == OFFICIAL
 
     @property
     def _client(self) -> OpenAI:
@@ -220,7 +183,7 @@ class OpenAITrainer:
                 max_retries=0,
                 # Looks are seconds apart: a connection kept in between is a stale one, over which a request may get lost.
                 default_headers={"Connection": "close"},
-                http_client=DefaultHttpxClient(event_hooks={"response": [_refuse_other_than_json]}),
+                http_client=DefaultHttpxClient(event_hooks={"response": [refuse_other_than_json]}),
             )
         return self._made
 
@@ -230,8 +193,6 @@ class OpenAITrainer:
         """Take the next step of a job: send a file or a part of one, make the job, or look at it."""
         from openai import APIError
 
-        if work.job.ended:
-            return None
         self._refuse_other_server(work)
         try:
             if work.job.remote:
@@ -247,7 +208,7 @@ class OpenAITrainer:
 
     def _failed(self, work: Work, error: APIError) -> float | None:
         """What an answer that is none means: wait and try again, or the end of the job."""
-        if _passes(error):
+        if passes(error):
             return self._wait(work, error)
         words, code, advice = self._told(error)
         if work.job.remote or work.job.attempts:
@@ -277,8 +238,6 @@ class OpenAITrainer:
                 f"job {work.job.id} was begun at {there}, not at {here}; set [openai] base_url back, or cancel it there"
             )
 
-    # --- files -------------------------------------------------------------------------------------------------------
-
     def _send(self, work: Work, split: str) -> float | None:
         """Send the file of a split, or the next part of it."""
         try:
@@ -291,78 +250,23 @@ class OpenAITrainer:
         name = f"{work.job.id}-{split}.jsonl"
         begun = work.directory / f"{split}.upload.json"
         if size > self._whole:
-            file = self._send_part(path, name, size, begun)
-        else:
-            file = self._sent_before(name, size)
+            file = self._parts.send(self._client, path, name, begun)
             if file is None:
-                with path.open("rb") as data:
-                    made = self._client.files.create(file=(name, data, "application/jsonl"), purpose="fine-tune")
-                file = _id_of(made)
+                return 0.0
+        else:
+            file = send_whole(self._client, path, name)
             if file is None:
                 return self._wait(work)
-        if not file:
-            return 0.0
         digest = work.job.request.sha256[split]
         work.record([TrainingFileUploaded(split, file, digest, size)], [f"training:{work.job.id}:file:{split}"])
         begun.unlink(missing_ok=True)
         return 0.0
 
-    def _sent_before(self, name: str, size: int) -> str | None:
-        """The file that a killed process sent, or one whose answer was lost: it is among the newest."""
-        from openai import APIStatusError
-
-        try:
-            files = self._client.files.list(purpose="fine-tune", order="desc", limit=_PAGE).data or []
-        except APIStatusError as error:
-            if _passes(error):
-                raise
-            # No list of files here, or not for this key: one that is sent twice costs nothing.
-            return None
-        for file in files:
-            told = file.to_dict()
-            if (told.get("filename"), told.get("bytes")) == (name, size) and told.get("status") != "error":
-                return _id_of(file)
-        return None
-
-    def _send_part(self, path: Path, name: str, size: int, begun: Path) -> str | None:
-        """Send the next part of a large file; the id of the file once all are there."""
-        from openai import APIStatusError
-
-        uploads = self._client.uploads
-        upload = _read_upload(begun)
-        if upload is None or len(upload.parts) * upload.part >= size:
-            # Before the first part, and when the answer to the last request may be lost.
-            known = self._sent_before(name, size)
-            if known is not None:
-                return known
-        if upload is None:
-            made = uploads.create(bytes=size, filename=name, mime_type="application/jsonl", purpose="fine-tune")
-            _write_upload(begun, _Upload(made.id, self._part, []))
-            return None
-        try:
-            if len(upload.parts) * upload.part < size:
-                with path.open("rb") as data:
-                    data.seek(len(upload.parts) * upload.part)
-                    upload.parts.append(uploads.parts.create(upload.id, data=data.read(upload.part)).id)
-                _write_upload(begun, upload)
-                return None
-            done = uploads.complete(upload.id, part_ids=upload.parts)
-            return None if done.file is None else _id_of(done.file)
-        except APIStatusError as error:
-            if _passes(error) or upload.id in self._anew:
-                raise
-        # It expired, or the server does not know it any more: begin anew, once.
-        begun.unlink(missing_ok=True)
-        made = uploads.create(bytes=size, filename=name, mime_type="application/jsonl", purpose="fine-tune")
-        self._anew.add(made.id)
-        _write_upload(begun, _Upload(made.id, self._part, []))
-        return None
-
     # --- the request that makes the job ------------------------------------------------------------------------------
 
     def _make(self, work: Work) -> float | None:
         """Make the job: the only request that costs anything, and never repeated by the client."""
-        from openai import APIConnectionError, APIError
+        from openai import APIError
 
         job, request = work.job, work.job.request
         attempt = job.attempts + 1
@@ -381,15 +285,15 @@ class OpenAITrainer:
                 **{name: value for name, value in optional.items() if value is not None},
             )
         except APIError as error:
-            if not _passes(error):
+            if not passes(error):
                 words, code, advice = self._told(error)
                 work.record([TrainingFailed(words, code, refused=True, advice=advice)])
                 return None
-            if getattr(error, "status_code", None) in _UNMADE or _never_sent(error, APIConnectionError):
+            if getattr(error, "status_code", None) in _UNMADE or never_sent(error):
                 self._unmade[job.id] = attempt
             return max(self._wait(work, error), min(RAREST, self._soonest * 2.0 ** min(attempt, 16)))
         # An answer without an id is none: the list will say.
-        if _id_of(made) is None:
+        if id_of(made) is None:
             return self._wait(work)
         self._submitted(work, made, found=False)
         return 0.0
@@ -418,7 +322,7 @@ class OpenAITrainer:
         The whole list is read: its order and its times are the server's, and a job that is missed is paid for twice.
         """
         files = {upload.file for upload in work.job.uploads.values()}
-        for job in self._client.fine_tuning.jobs.list(limit=_PAGE):
+        for job in self._client.fine_tuning.jobs.list(limit=PAGE):
             if (job.metadata or {}).get(METADATA) == work.job.id or getattr(job, "training_file", None) in files:
                 return job
         return None
@@ -465,7 +369,7 @@ class OpenAITrainer:
 
         new: dict[str, FineTuningJobEvent] = {}
         try:
-            page = self._client.fine_tuning.jobs.list_events(remote, limit=_PAGE)
+            page = self._client.fine_tuning.jobs.list_events(remote, limit=PAGE)
             while True:
                 # Two pages overlap when something was said between the two requests.
                 fresh = {name: event for event in page.data or [] if (name := _name_of(event)) not in seen}
@@ -498,7 +402,7 @@ class OpenAITrainer:
         from openai import APIStatusError
 
         try:
-            found = list(self._client.fine_tuning.jobs.checkpoints.list(remote, limit=_PAGE))
+            found = list(self._client.fine_tuning.jobs.checkpoints.list(remote, limit=PAGE))
         except APIStatusError as error:
             if error.status_code not in _NO_SUCH_LIST:
                 raise
@@ -513,7 +417,7 @@ class OpenAITrainer:
                 if _is_number(value) and metric != "step"
             }
             event = TrainingCheckpointed(self._clean(str(name)), int(step) if _is_number(step) else 0, metrics)
-            kept.append((_id_of(one) or event.checkpoint, event))
+            kept.append((id_of(one) or event.checkpoint, event))
         return kept
 
     def _outcome(self, remote: FineTuningJob) -> Event | None:
@@ -591,7 +495,7 @@ class OpenAITrainer:
             return request()
         except APIError as error:
             words, code, _ = self._told(error)
-            after = "; what came of it is seen at the next look" if _passes(error) else ""
+            after = "; what came of it is seen at the next look" if passes(error) else ""
             raise TrainingError(f"job {work.job.id} cannot be changed now: {words} ({code}){after}") from None
 
     # --- words -------------------------------------------------------------------------------------------------------
@@ -600,118 +504,20 @@ class OpenAITrainer:
         """What a failed request says: the server's words, its code, and what to do."""
         status = getattr(error, "status_code", 0)
         body = error.body if isinstance(error.body, Mapping) else {}
-        words = self._clean(str(body.get("message") or error.message))
+        words = self._clean(str(body.get("message") or error.message), key_like=True)
         code = self._clean(str(error.code or "") or (f"http-{status}" if status else "no-answer"))
         return words, code, hint(code, status, words, official=self._official)
 
-    def _clean(self, text: str) -> str:
+    def _clean(self, text: str, *, key_like: bool = False) -> str:
         """Words of a server as one line, without our secrets."""
         text = text.encode(errors="replace").decode().replace("\0", " ")
-        for name in (KEY, WEBHOOK_SECRET):
-            text = without(text, self._workshop.secret(name) or "")
-        return " ".join(text.split())[:_LONGEST]
-
-
-def without(text: str, secret: str) -> str:
-    """A text without a secret, and without words that hold a part of it, as servers like to show one.
-
-    >>> without("Incorrect API key provided: sk-abc1********wxyz.", "sk-abc123456789wxyz")
-    'Incorrect API key provided: ***'
-    """
-    if len(secret) < _PART_OF_SECRET:
-        return text
-    parts = {secret[at : at + _PART_OF_SECRET] for at in range(len(secret) - _PART_OF_SECRET + 1)}
-    text = text.replace(secret, "***")
-    return re.sub(r"\S+", lambda word: "***" if any(part in word[0] for part in parts) else word[0], text)
-
-
-def hint(code: str, status: int, words: str, *, official: bool = True) -> str:
-    """What to do about a job that was refused or failed.
-
-    Args:
-        code: the provider's code.
-        status: HTTP status of the refusal; 0 for a job that failed later.
-        words: the provider's words.
-        official: the provider is OpenAI.
-
-    >>> hint("invalid_training_file", 0, "The job failed due to an invalid training file.")
-    'look at the file with: trainerlib dataset check'
-    """
-    said = f"{code} {words}".lower()
-    if "quota" in said or "billing" in said or "hard limit" in said:
-        return "add credit or raise the limit of the organisation or project, then start again"
-    if "api key" in said or "api_key" in said or status == 401:
-        return f"put a valid {KEY} into .env, then start again"
-    if "policy" in said or "policies" in said or "moderation" in said or "safety" in said:
-        return "leave out what the provider forbids, build the dataset again, and start a new job"
-    if status == 403 or ("fine-tun" in said and ("not available" in said or "access" in said)):
-        closed = "OpenAI closes fine-tuning: new organisations are refused, everyone from 2027-01-06; " * official
-        return (
-            f"{closed}set [openai] base_url to a provider that does it for you, or use --trainer local, "
-            "or --trainer bundle to train elsewhere"
-        )
-    if "file" in said or "example" in said or "jsonl" in said:
-        return "look at the file with: trainerlib dataset check"
-    if "model" in said:
-        return "name a model that the provider fine-tunes"
-    return "start again once that is put right"
-
-
-def retry_after(error: Exception) -> float:
-    """Seconds that a server asks to wait, 0 when it does not; an hour at most."""
-    response = getattr(error, "response", None)
-    told = response.headers.get("retry-after", "") if response is not None else ""
-    try:
-        seconds = float(told)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(told).timestamp() - time.time()
-        except ValueError:
-            return 0.0
-    return min(max(seconds, 0.0), _WAIT_AT_MOST) if isfinite(seconds) else 0.0
-
-
-def _passes(error: APIError) -> bool:
-    """Whether the same request may be answered later: no network, a busy or broken server, a file not ready yet."""
-    from openai import APIStatusError
-
-    if not isinstance(error, APIStatusError):
-        return True
-    said = f"{error.code or ''} {error.type or ''}".lower()
-    if error.status_code == 429:
-        return "quota" not in said and "billing" not in said
-    if error.status_code == 400 and _NOT_YET.search(error.message):
-        return True
-    return error.status_code in (408, 409, 425) or not 400 <= error.status_code < 500
-
-
-def _never_sent(error: APIError, lost: type[Exception]) -> bool:
-    """Whether not even a connection was there that the request could have gone over."""
-    return isinstance(error, lost) and type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout")
-
-
-def _id_of(answer: object) -> str | None:
-    """The id in an answer; `None` for an answer that is none."""
-    told = getattr(answer, "id", None)
-    return told if isinstance(told, str) and told else None
+        secrets = [self._workshop.secret(name) or "" for name in (KEY, WEBHOOK_SECRET)]
+        return " ".join(without_secrets(text, *secrets, key_like=key_like).split())[:_LONGEST]
 
 
 def _name_of(event: FineTuningJobEvent) -> str:
     """What an event is recorded once by: its id, or what it says where a server gives none."""
-    return _id_of(event) or f"said:{sha256(repr(event.to_dict()).encode(errors='replace')).hexdigest()[:24]}"
-
-
-def _refuse_other_than_json(response: Any) -> None:
-    """An answer that is no JSON object, such as the page of a portal, is no answer."""
-    from openai import APIConnectionError
-
-    if response.is_success:
-        try:
-            answer = json.loads(response.read())
-        except ValueError:
-            answer = None
-        if not isinstance(answer, dict) or "json" not in response.headers.get("content-type", ""):
-            raise APIConnectionError(message="the answer is not a JSON object", request=response.request)
+    return id_of(event) or f"said:{sha256(repr(event.to_dict()).encode(errors='replace')).hexdigest()[:24]}"
 
 
 def _is_number(value: object) -> bool:
@@ -725,16 +531,3 @@ def _check_number(name: str, value: object) -> None:
         what = "a whole number" if kind is int else "a number above 0"
         bounds = f"from {low:g} to {high:g}" if kind is int else f"to {high:g}"
         raise TrainingError(f"{name} cannot be {value!r}; {what} {bounds}, or auto")
-
-
-def _read_upload(path: Path) -> _Upload | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_Upload)
-    except (FileNotFoundError, msgspec.MsgspecError):
-        return None
-
-
-def _write_upload(path: Path, upload: _Upload) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.encode(upload))
-    partial.replace(path)

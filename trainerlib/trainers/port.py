@@ -10,6 +10,9 @@ from trainerlib.events import Event, TrainingRequested
 from trainerlib.settings import Settings
 from trainerlib.training import TrainingJob
 
+SPLITS = ("train", "validation")
+"""The splits a trainer is given; what is held out for the evaluation stays here."""
+
 
 class Workshop(Protocol):
     """What every trainer of a workspace works with.
@@ -66,7 +69,7 @@ class Work(Protocol):
 
 
 class Trainer(Protocol):
-    """Something that makes a model from a dataset.
+    """Something that makes a model from a dataset. It is handed no job that has ended.
 
     Attributes:
         name: what it is chosen by.

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from trainerlib.errors import TrainingError
+from trainerlib.openai_servers import without_secrets
 from trainerlib.trainers.port import Workshop
 
 SECRET = "OPENAI_WEBHOOK_SECRET"  # noqa: S105 - the name of one
@@ -48,7 +49,7 @@ def remote_of(workshop: Workshop, body: bytes, headers: Mapping[str, str]) -> st
         # A header that is missing or not ASCII, a body that is not JSON: whoever sent it is not OpenAI.
         except (InvalidWebhookSignatureError, ValueError, TypeError) as error:
             what = str(error) if isinstance(error, InvalidWebhookSignatureError) else "it does not read"
-            raise TrainingError(f"the webhook is refused: {what.replace(secret, '***')}") from None
+            raise TrainingError(f"the webhook is refused: {without_secrets(what, secret)}") from None
     about = getattr(message, "type", None)
     remote = getattr(getattr(message, "data", None), "id", None)
     if not isinstance(about, str) or not about.startswith(_ABOUT_JOBS) or not isinstance(remote, str):

@@ -1,4 +1,4 @@
-"""A shop that trains: what it has to train on, and a trainer that does not wait."""
+"""A shop that trains: what it has to train on, the server that it trains with, and a trainer that does not wait."""
 
 from __future__ import annotations
 
@@ -15,6 +15,27 @@ def talks(count=40):
         question = f"Сколько стоит букет номер {number}?" if number % 2 else f"How much is bouquet number {number}?"
         corrected = {"message": 1, "text": f"{number * 10 + 90} rubles, вместе с доставкой.", "by": "anna"}
         yield row(f"shop:{number}", question, "I do not know.", corrections=[corrected])
+
+
+def without_environment(monkeypatch):
+    """No proxy and no key but those of the test."""
+    for name in (
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        "OPENAI_WEBHOOK_SECRET",
+    ):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+def train_with(server, place, *, timeout):
+    """Set a workspace to train with a server."""
+    settings = f'[openai]\nbase_url = "{server.url}"\ntimeout = {timeout}\n\n[prices]\n"gpt-x" = {{ training = 3.0 }}\n'
+    (place / "workspace.toml").write_text(settings, encoding="utf-8")
+    (place / ".env").write_text(f"OPENAI_API_KEY={KEY}\n", encoding="utf-8")
 
 
 def hurried(workspace, **options):
