@@ -90,7 +90,7 @@ def ws(tmp_path):
         yield workspace
 
 
-def evaluations(ws, *models, **more):
+def evaluations(ws, *models):
     known = {model.name: model for model in (MemoryModel(), *models)}
 
     def opened(name):
@@ -98,7 +98,15 @@ def evaluations(ws, *models, **more):
             raise ModelError(f"there is no model {name!r}")
         return known[name]
 
-    return Evaluations(ws.store, ws.datasets, ws.path, ws.settings, index=AnswerIndex(ws.store), opened=opened, **more)
+    return Evaluations(
+        ws.store,
+        ws.datasets,
+        ws.path,
+        ws.settings,
+        index=AnswerIndex(ws.store),
+        current=lambda: ws.models.current,
+        opened=opened,
+    )
 
 
 def trained(ws, model, dataset="support", version=1, *, base="tiny", job="j1"):
@@ -430,6 +438,7 @@ import asyncio, sys, time
 import trainerlib
 from trainerlib.chat.port import Completion
 from trainerlib.evaluations import Evaluations
+from trainerlib.store.answers import AnswerIndex
 
 class Slow:
     name = "slow"
@@ -441,7 +450,15 @@ class Slow:
         pass
 
 with trainerlib.open(sys.argv[1]) as ws:
-    Evaluations(ws.store, ws.datasets, ws.path, ws.settings, opened=lambda name: Slow()).evaluate("slow")
+    Evaluations(
+        ws.store,
+        ws.datasets,
+        ws.path,
+        ws.settings,
+        index=AnswerIndex(ws.store),
+        current=lambda: "memory",
+        opened=lambda name: Slow(),
+    ).evaluate("slow", recall=False)
 """
 
 
@@ -566,13 +583,18 @@ def erase(ws):
     erase_person(ws.store, ws.path, "telegram:7")
 
 
-def test_what_was_kept_before_somebody_was_erased_is_deleted(ws):
+def test_what_was_kept_before_somebody_was_erased_is_deleted(ws, tmp_path):
     tried = evaluations(ws, echo())
-    first = tried.evaluate("a")
+    first = tried.evaluate("a", recall=False).directory
+    shutil.copytree(first, tmp_path / "copy")
     erase(ws)
-    again = tried.evaluate("a", recall=False)
+    assert not first.exists()
+    # As a backup of the files brings it back.
+    shutil.copytree(tmp_path / "copy", first)
+    again = tried.evaluate("a", recall=False, parameters={"temperature": 0})
     assert again.reused == 0
-    assert not first.directory.exists() or first.directory == again.directory
+    assert not first.exists()
+    assert tried.evaluate("a", recall=False, parameters={"temperature": 0}).reused == again.asked
 
 
 def test_an_evaluation_during_which_somebody_was_erased_keeps_nothing(ws):

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -169,21 +169,11 @@ def _wait_for(coroutine: Coroutine[Any, Any, _T]) -> _T:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(coroutine)
-    given: list[_T] = []
-    raised: list[BaseException] = []
-
-    def wait() -> None:
-        try:
-            given.append(asyncio.run(coroutine))
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that asked
-            raised.append(error)
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]
-    return given[0]
+    elsewhere = ThreadPoolExecutor(1)
+    waiting = elsewhere.submit(asyncio.run, coroutine)
+    # Whoever interrupts the notebook has it back at once.
+    elsewhere.shutdown(wait=False)
+    return waiting.result()
 
 
 class _Journal:

@@ -353,6 +353,23 @@ def worse(pairs: Iterable[tuple[Scored, Scored]]) -> list[tuple[Scored, Scored]]
     return [(one, two) for _, _, one, two in lost]
 
 
+def worst(answers: Sequence[Scored]) -> list[Scored]:
+    """The answers that there are not, then those that failed, then those furthest from what was expected.
+
+    >>> from trainerlib.examples import Turn
+    >>> case = Case("1", (Turn("user", "Hi"),))
+    >>> found = [Scored(case, Answer("1", "", f"{chrf}"), {"chrf": chrf}) for chrf in (40.0, 100.0, 9.0)]
+    >>> [scored.answer.text for scored in worst(found)]
+    ['9.0', '40.0']
+    """
+
+    def goodness(scored: Scored) -> tuple[bool, float, float]:
+        scores = scored.scores
+        return not scored.answer.error, scores.get("passed", 100.0), scores.get("chrf", 100.0)
+
+    return sorted([scored for scored in answers if goodness(scored) < (True, 100.0, 100.0)], key=goodness)
+
+
 def _lost(one: Scored, two: Scored) -> float:
     """By how much of chrF the second answer is better."""
     if two.answer.error:
@@ -387,35 +404,53 @@ def figure(name: str, value: float | None, *, signed: bool = False) -> str:
     return f"{rounded:+.{digits}f}" if signed and rounded else f"{rounded:.{digits}f}"
 
 
-def headline(comparison: Comparison, name: str = "chrf") -> str:
-    """A comparison in a line, by one metric.
+def margin(name: str, difference: Interval) -> str:
+    """A difference for people.
+
+    >>> margin("chrf", Interval(17.71, 12.1, 22.8))
+    '+17.7, 95 % interval +12.1 to +22.8'
+    """
+    mean, low, high = (figure(name, value, signed=True) for value in (difference.mean, difference.low, difference.high))
+    return f"{mean}, 95 % interval {low} to {high}"
+
+
+def main_metric(comparison: Comparison) -> str:
+    """The metric that a comparison is told by: chrF, or how many cases of one's own passed.
+
+    >>> main_metric(Comparison("test", 1, 0, {"passed": 100.0})), main_metric(Comparison("held-out", 1, 0, {"chrf": 9.0}))
+    ('passed', 'chrf')
+    """
+    return "passed" if comparison.kind == "test" else "chrf"
+
+
+def headline(comparison: Comparison) -> str:
+    """A comparison in a line, by its main metric.
 
     >>> headline(Comparison("held-out", 97, 0, {"chrf": 58.91}, 0, {"chrf": 41.2},
     ...                     {"chrf": Interval(17.71, 12.1, 22.8)}, ("a", "b")))
     'held-out replies   chrF 41.2 -> 58.9  (+17.7, 95 % interval +12.1 to +22.8)   worse on 2 of 97'
     """
     parts = [KINDS[comparison.kind]]
+    name = main_metric(comparison)
     label = METRICS[name].label
     value = figure(name, comparison.scores.get(name))
     difference = comparison.differences.get(name)
     if difference is not None:
-        low, high = figure(name, difference.low, signed=True), figure(name, difference.high, signed=True)
-        mean = figure(name, difference.mean, signed=True)
         before = figure(name, comparison.against_scores.get(name))
-        parts.append(f"{label} {before} -> {value}  ({mean}, 95 % interval {low} to {high})")
+        parts.append(f"{label} {before} -> {value}  ({margin(name, difference)})")
         parts.append(f"worse on {len(comparison.worse):,} of {comparison.cases:,}")
     else:
         parts += [f"{label} {value}", f"{comparison.cases:,} cases" if comparison.cases != 1 else "1 case"]
     return "   ".join(parts)
 
 
-def verdict(comparison: Comparison, name: str = "chrf") -> str:
-    """What the interval of a difference says, in words.
+def verdict(comparison: Comparison) -> str:
+    """What the interval of the difference in its main metric says, in words.
 
     >>> verdict(Comparison("", 9, 0, {}, differences={"chrf": Interval(3.0, -1.0, 7.0)}))
     'no difference that these cases can show'
     """
-    difference = comparison.differences.get(name)
+    difference = comparison.differences.get(main_metric(comparison))
     if difference is None:
         return ""
     if difference.low > 0:

@@ -646,7 +646,8 @@ class ModelEvaluated(Event, frozen=True):
 
     Attributes:
         evaluation: its id, which names its files.
-        dataset: the dataset whose held-out replies were asked; empty for cases of somebody's own.
+        dataset: the dataset whose held-out replies were asked; empty when none was, but past corrections or cases of
+            somebody's own alone.
         dataset_version: its version.
         split: the split they are in.
         against: the model it was compared with; empty for none.

@@ -17,7 +17,7 @@ trained from counts as well: its base model's datasets are its own.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
@@ -29,13 +29,16 @@ from trainerlib.cases import Case, Kind
 from trainerlib.conversations import fold
 from trainerlib.datasets import split_of, why
 from trainerlib.errors import EvaluationError
-from trainerlib.events import Corrected, ModelAdded, TrainingCheckpointed, TrainingRequested, TrainingSucceeded
+from trainerlib.events import Corrected, ModelAdded, TrainingRequested
 from trainerlib.examples import ConversationExamples
 from trainerlib.near_duplicates import NearIndex
+from trainerlib.promotion import MODELS
 from trainerlib.quality import Quality
 from trainerlib.recipes import Recipe
 from trainerlib.registry import Datasets
 from trainerlib.store.eventstore import EventStore
+from trainerlib.training import PREFIX as TRAINING
+from trainerlib.training import fold_all
 from trainerlib.versions import Dataset
 
 LEFT_OUT = {
@@ -140,23 +143,19 @@ def trained_on(store: EventStore, datasets: Datasets, model: str) -> list[Datase
         datasets: the datasets of the workspace.
         model: name of the model.
     """
-    requests: dict[str, TrainingRequested] = {}
-    made: dict[str, list[TrainingRequested]] = {}
-    bases: dict[str, list[str]] = {}
-    for recorded in store.read_named("training/"):
-        event, job = recorded.event, recorded.stream.partition("/")[2]
-        if isinstance(event, TrainingRequested):
-            requests[job] = event
-        elif job in requests and isinstance(event, (TrainingSucceeded, TrainingCheckpointed)):
-            name = event.model if isinstance(event, TrainingSucceeded) else event.checkpoint
-            for known_as in (name, f"{requests[job].trainer}:{name}"):
-                made.setdefault(known_as, []).append(requests[job])
-    for recorded in store.read_named("model/"):
-        event, name = recorded.event, recorded.stream.partition("/")[2]
+    jobs = {job.id: job for job in fold_all(store.read_named(TRAINING))}
+    made: dict[str, list[TrainingRequested]] = defaultdict(list)
+    bases: dict[str, list[str]] = defaultdict(list)
+    for job in jobs.values():
+        for name in filter(None, (job.model, *[kept.checkpoint for kept in job.checkpoints])):
+            for known_as in (name, f"{job.request.trainer}:{name}"):
+                made[known_as].append(job.request)
+    for recorded in store.read_named(MODELS):
+        event, name = recorded.event, recorded.stream.removeprefix(MODELS)
         if isinstance(event, ModelAdded):
-            bases.setdefault(name, []).append(event.base)
-            if event.job in requests:
-                made.setdefault(name, []).append(requests[event.job])
+            bases[name].append(event.base)
+            if event.job in jobs:
+                made[name].append(jobs[event.job].request)
     found: dict[tuple[str, int], Dataset] = {}
     waiting, known = [model], {model, ""}
     while waiting:

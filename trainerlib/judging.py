@@ -13,9 +13,13 @@ MT-bench and Chatbot Arena", 2023): one is better only when it is so in both.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
+import msgspec
+
 from trainerlib.cases import Case
+from trainerlib.evaluation import Scored
 from trainerlib.examples import Turn
 from trainerlib.language import language
 
@@ -104,6 +108,70 @@ def preference(shown_first: Choice | None, shown_second: Choice | None) -> float
     if (shown_first, shown_second) == ("1", "2"):
         return 100.0
     return 0.0 if (shown_first, shown_second) == ("2", "1") else 50.0
+
+
+# --- the answers of an evaluation -------------------------------------------------------------------------------------
+
+
+def to_judge(ours: Sequence[Scored], theirs: Sequence[Scored]) -> Iterator[tuple[str, tuple[Turn, ...]]]:
+    """`(name, what a judge is shown)` of the cases that were answered: one for a grade, or one for either order.
+
+    Args:
+        ours: a model's answers.
+        theirs: the other model's, in the same order; empty for grades.
+    """
+    for number, one in enumerate(ours):
+        if not _answered(one, theirs, number):
+            continue
+        case, said = one.case, one.answer.text
+        if theirs:
+            other = theirs[number].answer.text
+            yield _order(case, 1), ask_for_choice(case, said, other)
+            yield _order(case, 2), ask_for_choice(case, other, said)
+        else:
+            yield case.id, ask_for_grade(case, said)
+
+
+def with_verdicts(
+    ours: Sequence[Scored], theirs: Sequence[Scored], said: Mapping[str, str]
+) -> tuple[list[Scored], list[Scored], int]:
+    """The answers with what the judge said of them, and how many cases it gave no clear verdict on.
+
+    Args:
+        ours: a model's answers.
+        theirs: the other model's, in the same order; empty for grades.
+        said: what the judge said, by the names of `to_judge`.
+    """
+    mine, others = list(ours), list(theirs)
+    unjudged = 0
+    for number, one in enumerate(ours):
+        if not _answered(one, theirs, number):
+            continue
+        if theirs:
+            first, second = (said.get(_order(one.case, place), "") for place in (1, 2))
+            value = preference(parse_choice(first), parse_choice(second))
+            if value is not None:
+                mine[number] = _with_score(one, "judge", value)
+                others[number] = _with_score(theirs[number], "judge", 100.0 - value)
+        else:
+            value = parse_grade(said.get(one.case.id, ""))
+            if value is not None:
+                mine[number] = _with_score(one, "grade", float(value))
+        unjudged += value is None
+    return mine, others, unjudged
+
+
+def _answered(one: Scored, theirs: Sequence[Scored], number: int) -> bool:
+    return not (one.answer.error or (theirs and theirs[number].answer.error))
+
+
+def _order(case: Case, place: int) -> str:
+    """The name of a question to the judge, by the place in which this model's answer stands."""
+    return f"{case.id}/{place}"
+
+
+def _with_score(scored: Scored, name: str, value: float) -> Scored:
+    return msgspec.structs.replace(scored, scores={**scored.scores, name: value})
 
 
 def _only_mark(text: str) -> str:
