@@ -1,4 +1,7 @@
-"""Small chat models, and programs that answer with them in a process of their own: `python answering.py PROGRAM ...`."""
+"""Small chat models, how tests ask them, and programs that answer with them.
+
+The programs run in a process of their own: `python answering.py PROGRAM ...`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import signal
 import sys
 
 import trainerlib
+from trainerlib import settings
 from trainerlib.chat.port import Completion
 from trainerlib.cli.chatting import Talk
 from trainerlib.cli.session import Session
@@ -105,14 +109,38 @@ def using(ws, model):
     """The workspace answers with a model of the test's own."""
     ws.replies = Replier(
         ws.store,
-        ws.replies._index,
+        ws.replies._prompts,
         answering=lambda _: model.name,
         open_model=lambda _: model,
         budgets=ws.replies._budgets,
         settings=ws.settings,
-        directory=ws.path,
     )
     return model
+
+
+def configure(ws, text):
+    """Write `workspace.toml`; it counts when the workspace is opened again."""
+    (ws.path / settings.FILE).write_text(text, encoding="utf-8")
+
+
+async def whole(ws, chat, question, **given):
+    """The whole reply to a question."""
+    return await ws.reply(chat, to=question, **given)
+
+
+def ask(ws, chat, text="When are you open?", **given):
+    """Say something in a conversation; the reply."""
+    return asyncio.run(whole(ws, chat, chat.record("user", text, author="telegram:7"), **given))
+
+
+def events(ws, kind):
+    """Every event of a kind, in order."""
+    return [recorded.event for recorded in ws.store.read_all() if isinstance(recorded.event, kind)]
+
+
+def dialogue(prompt):
+    """The turns of a prompt, as pairs."""
+    return [(turn.role, turn.content) for turn in prompt.turns]
 
 
 class Interrupted:

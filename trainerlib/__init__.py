@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from trainerlib.examples import Example, Turn
     from trainerlib.exports import ExportReport
     from trainerlib.imports import ImportReport
+    from trainerlib.pending import Pending
     from trainerlib.recipes import Recipe, Split
     from trainerlib.registry import Datasets
-    from trainerlib.replies import Answer, Pending
+    from trainerlib.replies import Answer
     from trainerlib.store.eventstore import EventStore
     from trainerlib.versions import Dataset
     from trainerlib.workspace import Stats, Workspace, load_recipe
@@ -52,7 +53,7 @@ _WHERE = {
     "Feedback": "trainerlib.conversations",
     "ImportReport": "trainerlib.imports",
     "Message": "trainerlib.conversations",
-    "Pending": "trainerlib.replies",
+    "Pending": "trainerlib.pending",
     "Recipe": "trainerlib.recipes",
     "Split": "trainerlib.recipes",
     "Stats": "trainerlib.workspace",

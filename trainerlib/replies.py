@@ -1,9 +1,7 @@
 """Replies: a question that was recorded is answered once, by the model that answers its conversation.
 
-What a model is shown is what an example of the reply would show a trainer: the same turns, merged alike, corrections in
-the place of what they replace. Similar corrections from elsewhere are told in the instruction, in plain words. The
-answer is one event under a key of the question's own, so whoever asks again, here or in another process, is given the
-first reply.
+What a model is shown is decided in `trainerlib.prompts`. The answer is one event under a key of the question's own, so
+whoever asks again, here or in another process, is given the first reply.
 
 >>> import asyncio, trainerlib
 >>> async def talk(ws):
@@ -23,22 +21,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from hashlib import blake2b
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from trainerlib.blanking import is_erased
-from trainerlib.candidates import Dialogue
-from trainerlib.chat.port import ChatModel, Completion, Prompt
-from trainerlib.conversations import Conversation, Message, fold, message_of
+from trainerlib.chat.memory import MEMORY
+from trainerlib.chat.port import ChatModel, Completion
+from trainerlib.conversations import Message, fold, message_of
 from trainerlib.errors import InvalidEventError, KeyConflictError, ModelError, ModelUnavailableError, NotFoundError
 from trainerlib.events import (
-    ConversationContinued,
-    ConversationStarted,
     Event,
     JsonObject,
     MessageRecorded,
@@ -48,84 +41,21 @@ from trainerlib.events import (
     ReplyGenerated,
     conversation_stream,
 )
-from trainerlib.examples import Turn
 from trainerlib.prices import chat_cost, chat_price
+from trainerlib.prompts import Prompts, Shown
 from trainerlib.recall import Recalled
-from trainerlib.recipes import Recipe
 from trainerlib.redaction import Redactor
 from trainerlib.settings import Settings
-from trainerlib.settings import instruction as read_instruction
 from trainerlib.store.eventstore import EventStore
-from trainerlib.tokens import ESTIMATE, count_chat, estimate_tokens
+from trainerlib.tokens import ESTIMATE, count_chat
 
 if TYPE_CHECKING:
     from trainerlib.budgets import Budgets
-    from trainerlib.store.answers import AnswerIndex
-
-MEMORY = "memory"
-"""The model that answers from what it recalls alone, so it recalls approved replies too, and without a limit of tokens."""
-
-_EVENTS_A_TURN = 8
-"""So many events of a conversation are read for each turn that is shown; when they do not do, eight times as many."""
 
 _OPEN = 2
 """Models that stay open while no answer is written with them: the one that answers, and a candidate."""
 
-_REMEMBERED = 10_000
-"""Conversations of which it is remembered that they have no instruction."""
-
 _SECRETS = Redactor(("secret",))
-
-_RECALLED = {
-    "en": (
-        "Answers to similar questions, as people corrected them. Where a question is about the same, answer likewise.",
-        "Question",
-        "Answer",
-    ),
-    "ru": (
-        "Ответы на похожие вопросы, какими их исправили люди. Если вопрос о том же, отвечайте так же.",
-        "Вопрос",
-        "Ответ",
-    ),
-}
-
-
-def instruct(instruction: str, recalled: Sequence[Recalled], language: str) -> str:
-    """The instruction of a model, with what similar questions should have been answered.
-
-    Args:
-        instruction: what the workspace tells the assistant.
-        recalled: similar questions and their answers.
-        language: `ru` for Russian words around them, otherwise English ones.
-
-    >>> like = Recalled("When do  you open?", "9 to 18.", message=3, correction=4, similarity=0.8)
-    >>> print(instruct("Be brief.", [like], "en"))
-    Be brief.
-    <BLANKLINE>
-    Answers to similar questions, as people corrected them. Where a question is about the same, answer likewise.
-    <BLANKLINE>
-    Question: When do you open?
-    Answer: 9 to 18.
-    """
-    if not recalled:
-        return instruction
-    opening, question, answer = _RECALLED["ru" if language == "ru" else "en"]
-    told = [f"{question}: {' '.join(one.question.split())}\n{answer}: {one.answer}" for one in recalled]
-    return "\n\n".join([part for part in (instruction, opening, *told) if part])
-
-
-class Pending(msgspec.Struct, frozen=True):
-    """Something that is still to be done, found by reading the log.
-
-    Attributes:
-        conversation: id of the conversation.
-        message: the question without a reply, or the reply that was not delivered.
-        error: why the last attempt failed; empty when there was none.
-    """
-
-    conversation: str
-    message: Message
-    error: str = ""
 
 
 class Answer:
@@ -265,25 +195,16 @@ class _Writing:
         self._renew()
 
 
-class _Shown(msgspec.Struct, frozen=True):
-    """What a model is shown: the prompt, the instruction without what is recalled, and the log positions of the rest."""
-
-    prompt: Prompt
-    instruction: str
-    context: tuple[int, ...]
-
-
 class Replier:
     """Answers questions of a workspace.
 
     Args:
         store: the log.
-        index: finds similar questions.
+        prompts: makes what a model is shown.
         answering: names the model that answers a conversation.
         open_model: opens a model by its name.
         budgets: how many tokens may be used.
         settings: of the workspace.
-        directory: the workspace, where its instruction is.
 
     Attributes:
         answering: names the model that answers a conversation.
@@ -292,30 +213,21 @@ class Replier:
     def __init__(
         self,
         store: EventStore,
-        index: AnswerIndex,
+        prompts: Prompts,
         *,
         answering: Callable[[str], str],
         open_model: Callable[[str], ChatModel],
         budgets: Budgets,
         settings: Settings,
-        directory: Path,
     ) -> None:
         self._store = store
-        self._index = index
+        self._prompts = prompts
         self.answering = answering
         self._open_model = open_model
         self._budgets = budgets
         self._settings = settings
-        self._directory = directory
-        chat = settings.chat
-        # No repetition is left out and nobody's consent is asked for: these limits are all a prompt has of a recipe.
-        self._recipe = Recipe(
-            context_turns=chat.turns, context_tokens=chat.tokens, context_replies="corrected", system="none"
-        )
         self._models: dict[str, ChatModel] = {}
         self._used: Counter[str] = Counter()
-        # Up to which version a conversation is known to have no instruction: it need not be looked for there again.
-        self._uninstructed: dict[str, int] = {}
         self._running: dict[tuple[asyncio.AbstractEventLoop, int], _Writing] = {}
 
     # --- answering ---------------------------------------------------------------------------------------------------
@@ -361,7 +273,7 @@ class Replier:
         writing.model = name = model or self.answering(conversation)
         try:
             self._budgets.check(person=_author(question), chat=conversation)
-            shown = self._shown(question, name)
+            shown = self._prompts.shown(question, name)
             writing.recalled = shown.prompt.recalled
             reply = await self._ask(writing, question, shown)
         except ModelError as error:
@@ -380,7 +292,7 @@ class Replier:
         else:
             writing.message = message_of(recorded)
 
-    async def _ask(self, writing: _Writing, question: RecordedEvent, shown: _Shown) -> ReplyGenerated | None:
+    async def _ask(self, writing: _Writing, question: RecordedEvent, shown: Shown) -> ReplyGenerated | None:
         """What the model says; `None` when it was stopped before it said anything."""
         completion: Completion | None = None
         began = time.monotonic()
@@ -454,65 +366,6 @@ class Replier:
             writing.tell(first.text)
         return True
 
-    # --- what a model is shown ---------------------------------------------------------------------------------------
-
-    def _shown(self, question: RecordedEvent, model: str) -> _Shown:
-        own = read_instruction(self._directory)
-        if len(self._uninstructed) > _REMEMBERED:
-            self._uninstructed.clear()
-        recalled: tuple[Recalled, ...] | None = None
-        span = _EVENTS_A_TURN * self._recipe.context_turns
-        while True:
-            after = max(0, question.version - span)
-            state = fold(self._store.read(question.stream, after=after))
-            dialogue = Dialogue(state, self._recipe, None)
-            stop = dialogue.numbers.get(question.version, -1) + 1
-            asked = state.message(question.version)
-            if asked is None or not stop:
-                raise InvalidEventError(f"message {question.position} says nothing that could be answered")
-            if recalled is None:
-                recalled = self._recalled(asked.content, model)
-            given = _instruction_message(state)
-            instruction = own or (given.text if given is not None else "")
-            if model == MEMORY:
-                # It reads what is recalled, and no instruction.
-                system, told, start = instruction, recalled, dialogue.start(stop, -1, estimate_tokens(instruction))
-            else:
-                system, told, start = _fitted(dialogue, stop, instruction, recalled, state.language)
-            if start is None:
-                # Not even the question fits: the model is asked it alone, and says itself if it is too long.
-                start = stop - 1
-            if not instruction and not after:
-                self._uninstructed[question.stream] = state.version
-            if not after or (start and (instruction or self._uninstructed.get(question.stream, 0) >= after)):
-                break
-            span *= _EVENTS_A_TURN
-        turns = tuple(dialogue.turns[start:stop])
-        if system:
-            turns = (Turn("system", system), *turns)
-        context = _positions(state.messages, dialogue.numbers, start, stop)
-        if given is not None and not own:
-            context.append(given.id)
-        context += [one.message if one.correction is None else one.correction for one in told]
-        return _Shown(Prompt(turns, told, dict(self._settings.chat.parameters)), instruction, tuple(context))
-
-    def _recalled(self, question: str, model: str) -> tuple[Recalled, ...]:
-        """Similar questions, nearest first, as many as the settings allow."""
-        recall = self._settings.recall
-        if model == MEMORY:
-            return tuple(
-                self._index.find(question, limit=max(recall.count, 1), threshold=recall.threshold, approved=True)
-            )
-        if not recall.count:
-            return ()
-        left, fitting = recall.tokens, []
-        for one in self._index.find(question, limit=recall.count, threshold=recall.threshold):
-            size = estimate_tokens(one.question) + estimate_tokens(one.answer)
-            if size <= left:
-                left -= size
-                fitting.append(one)
-        return tuple(fitting)
-
     # --- what became of it -------------------------------------------------------------------------------------------
 
     def deliver(self, reply: int, platform_ids: Sequence[str] = ()) -> None:
@@ -562,103 +415,6 @@ class Replier:
             raise NotFoundError(f"no message {position}")
         return recorded
 
-    def unanswered(self, *, platform: str | None = None) -> list[Pending]:
-        """Questions that wait for a reply, oldest first; imported conversations wait for nothing.
-
-        A question is answered by a reply that names it, by one that a model wrote having been shown it, and by any later
-        one that names nothing.
-
-        Args:
-            platform: only of conversations there.
-        """
-        return _pending(self._queue(platform).questions)
-
-    def undelivered(self, *, platform: str | None = None) -> list[Pending]:
-        """Replies that no platform is known to have taken, oldest first.
-
-        Args:
-            platform: only of conversations there.
-        """
-        return _pending(self._queue(platform).replies)
-
-    def _queue(self, platform: str | None) -> _Queue:
-        queue = _Queue(platform)
-        for page in self._store.pages():
-            queue.take(page)
-        return queue
-
-
-_Open = dict[str, dict[int, list[RecordedEvent]]]
-"""By stream and number, messages that wait for something: for each the events that are about it."""
-
-
-class _Queue:
-    """What is still to be done, after one pass over the log."""
-
-    def __init__(self, platform: str | None) -> None:
-        self._platform = platform
-        self._elsewhere: set[str] = set()
-        self._placed: dict[int, tuple[str, int]] = {}
-        self.questions: _Open = {}
-        self.replies: _Open = {}
-
-    def take(self, page: Iterable[RecordedEvent]) -> None:
-        for recorded in page:
-            stream = recorded.stream
-            if stream in self._elsewhere:
-                continue
-            match recorded.event:
-                case MessageRecorded(role="user"):
-                    self.questions.setdefault(stream, {})[recorded.version] = [recorded]
-                    self._placed[recorded.position] = stream, recorded.version
-                case MessageRecorded(role="assistant", in_reply_to=number):
-                    self._answered(stream, number, ())
-                case ReplyGenerated(in_reply_to=number, context=shown):
-                    self._answered(stream, number, shown)
-                    self.replies.setdefault(stream, {})[recorded.version] = [recorded]
-                case ReplyDelivered(message=number):
-                    self.replies.get(stream, {}).pop(number, None)
-                case ConversationStarted(platform=platform, source=source):
-                    if source or (self._platform is not None and platform != self._platform):
-                        self._leave_out(stream)
-                case ConversationContinued():
-                    self._leave_out(stream)
-                case event:
-                    self._said(recorded, getattr(event, "message", None))
-
-    def _said(self, recorded: RecordedEvent, number: int | None) -> None:
-        """Keep what is said about a message that waits; a withdrawal does not name it."""
-        for waiting in (self.questions.get(recorded.stream), self.replies.get(recorded.stream)):
-            if waiting:
-                for about in waiting.values() if number is None else filter(None, [waiting.get(number)]):
-                    about.append(recorded)
-
-    def _answered(self, stream: str, number: int | None, shown: Sequence[int]) -> None:
-        waiting = self.questions.get(stream, {})
-        if number is None:
-            waiting.clear()
-            return
-        waiting.pop(number, None)
-        for position in shown:
-            place, other = self._placed.pop(position, ("", 0))
-            if place == stream:
-                waiting.pop(other, None)
-
-    def _leave_out(self, stream: str) -> None:
-        self._elsewhere.add(stream)
-        self.questions.pop(stream, None)
-        self.replies.pop(stream, None)
-
-
-def _pending(waiting: _Open) -> list[Pending]:
-    found = []
-    for about in [about for messages in waiting.values() for about in messages.values()]:
-        state = fold(about)
-        [message] = state.messages
-        if not message.deleted and message.content.strip():
-            found.append(Pending(state.id, message, state.failures[-1][1] if state.failures else ""))
-    return sorted(found, key=lambda pending: pending.message.id)
-
 
 def _place(recorded: RecordedEvent) -> str:
     return f"{recorded.stream.partition('/')[2]}:{recorded.version}"
@@ -679,34 +435,6 @@ def _failure(message: RecordedEvent, error: str) -> tuple[ReplyFailed, str]:
     return ReplyFailed(message.version, said), f"failed:{_place(message)}:{digest}"
 
 
-def _instruction_message(state: Conversation) -> Message | None:
-    said = [message for message in state.messages if message.role == "system" and not message.deleted]
-    return next((message for message in reversed(said) if message.text.strip()), None)
-
-
-def _fitted(
-    dialogue: Dialogue, stop: int, instruction: str, recalled: tuple[Recalled, ...], language: str
-) -> tuple[str, tuple[Recalled, ...], int | None]:
-    """The whole instruction, what is told in it, and the first turn that fits beside it; `None` when none does."""
-    for told in (recalled, ()):
-        system = instruct(instruction, told, language)
-        start = dialogue.start(stop, -1, estimate_tokens(system))
-        if start is not None:
-            return system, told, start
-    return instruction, (), None
-
-
-def _positions(messages: Iterable[Message], numbers: dict[int, int], start: int, stop: int) -> list[int]:
-    """Log positions of the messages of some turns, and of the corrections that stand in their place."""
-    shown = []
-    for message in messages:
-        if start <= numbers.get(message.number, -1) < stop:
-            shown.append(message.id)
-            if message.corrections:
-                shown.append(message.corrections[-1].id)
-    return shown
-
-
 def _outcome(name: str, completion: Completion | None) -> JsonObject:
     """What of a completion has no field of its own in the event, as far as it is not the usual."""
     if completion is None:
@@ -721,7 +449,7 @@ def _outcome(name: str, completion: Completion | None) -> JsonObject:
     return outcome
 
 
-def _used(model: str, shown: _Shown, completion: Completion | None, text: str) -> dict[str, int]:
+def _used(model: str, shown: Shown, completion: Completion | None, text: str) -> dict[str, int]:
     """Tokens that an answer took. Nobody counted those of one that was stopped, and they are paid for: an estimate."""
     if completion is not None:
         return completion.usage

@@ -62,14 +62,16 @@ from trainerlib.events import (
     ReplyGenerated,
     TranscriptRecorded,
 )
-from trainerlib.importers.directory import Rating
+from trainerlib.importers.verdicts import Rating
 from trainerlib.imports import DirectoryReport, ImportReport, Progress, import_directory, import_file, imported
 from trainerlib.jobs import Jobs
 from trainerlib.models import Models
+from trainerlib.pending import Pending, unanswered, undelivered
 from trainerlib.people import Person, Policies
+from trainerlib.prompts import Prompts
 from trainerlib.recipes import Recipe
 from trainerlib.registry import Datasets
-from trainerlib.replies import Answer, Pending, Replier
+from trainerlib.replies import Answer, Replier
 from trainerlib.store import projections
 from trainerlib.store.answers import AnswerIndex
 from trainerlib.store.authors import conversations_of
@@ -189,12 +191,11 @@ class Workspace:
         )
         self.replies = Replier(
             self.store,
-            self._answers,
+            Prompts(self.store, self._answers, self.settings, path),
             answering=self.models.answering,
             open_model=self.models.open,
             budgets=Budgets(self.store, self.settings.budget),
             settings=self.settings,
-            directory=path,
         )
         self.evaluations = Evaluations(
             self.store,
@@ -499,7 +500,7 @@ class Workspace:
         Args:
             platform: only of conversations there.
         """
-        return self.replies.unanswered(platform=platform)
+        return unanswered(self.store, platform=platform)
 
     def undelivered(self, *, platform: str | None = None) -> list[Pending]:
         """Replies that no platform is known to have taken, oldest first.
@@ -507,7 +508,7 @@ class Workspace:
         Args:
             platform: only of conversations there.
         """
-        return self.replies.undelivered(platform=platform)
+        return undelivered(self.store, platform=platform)
 
     def _secret(self, name: str) -> str | None:
         return settings.secret(name, self.path, os.environ)

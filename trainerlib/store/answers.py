@@ -152,10 +152,13 @@ class AnswerIndex:
             apart_from: ids of conversations that are passed over, as if nobody had been corrected there.
         """
         self.catch_up()
-        wanted = asked(question, stems)
         lowest = 0 if approved else 1
-        rows = self._candidates(wanted, lowest, apart_from)
-        counts = self._rarities({term for row in rows for term in row[4].split()}.union(wanted.split()), lowest)
+        every = sum(self._counts([_EVERY], lowest)[_EVERY].values())
+        if not every:
+            return []
+        wanted = asked(question, stems)
+        rows = self._candidates(wanted, lowest, every, apart_from)
+        counts = self._rarities({term for row in rows for term in row[4].split()}.union(wanted.split()), lowest, every)
         scored = [(similarity(wanted, row[4], lambda term: counts.get(term, 1.0)), row) for row in rows]
         best: dict[int, float] = defaultdict(float)
         for alike, row in scored:
@@ -169,12 +172,11 @@ class AnswerIndex:
                 given.add(answer)
         return list(found.values())
 
-    def _candidates(self, wanted: str, lowest: int, apart_from: Collection[str]) -> list[_Row]:
-        """The latest answer to each of the questions that have most in common with one."""
+    def _candidates(self, wanted: str, lowest: int, every: int, apart_from: Collection[str]) -> list[_Row]:
+        """The latest answer to each of the questions, of so many, that have most in common with one."""
         telling = keys(wanted)
         near = self._near(telling, lowest)
-        counts = self._counts([*near, _EVERY], lowest)
-        every = sum(counts[_EVERY].values())
+        counts = self._counts(near, lowest)
         lists = [
             (having, corrected, term, near[term] * rarity(every, having))
             for term in near
@@ -219,10 +221,9 @@ class AnswerIndex:
             counts[term][corrected] = questions
         return counts
 
-    def _rarities(self, terms: Iterable[str], lowest: int) -> dict[str, float]:
-        """What each of the terms counts."""
-        counts = self._counts([_EVERY, *terms], lowest)
-        every = sum(counts.pop(_EVERY, {}).values())
+    def _rarities(self, terms: Iterable[str], lowest: int, every: int) -> dict[str, float]:
+        """What each of the terms counts among so many questions."""
+        counts = self._counts(terms, lowest)
         return {term: rarity(every, sum(having.values())) for term, having in counts.items()}
 
     def catch_up(self) -> None:
