@@ -15,7 +15,7 @@ from trainerlib import refusals
 from trainerlib.errors import DatasetError, RecipeError
 from trainerlib.examples import Turn
 from trainerlib.language import language
-from trainerlib.quality import EXCLUSIONS, Quality, _language, filters, repetition, signals
+from trainerlib.quality import EXCLUSIONS, Quality, _language, filters, repetition
 from trainerlib.refusals import refuses
 
 FIXTURES = Path(__file__).parent / "fixtures" / "quality"
@@ -194,32 +194,6 @@ def test_a_refusal_later_in_a_reply_is_none():
 def test_a_long_beginning_is_read_once(text):
     """Each of these took minutes when the patterns could read it in many ways."""
     assert not refuses(text)
-
-
-def test_signals_of_a_reply():
-    assert signals(asked("Вы открыты?"), " I can't help with that. ") == {
-        "language": "en",
-        "script": "Latn",
-        "chars": 23,
-        "repetition": 0.0,
-        "refusal": True,
-        "same_language": False,
-    }
-
-
-@pytest.mark.parametrize(
-    ("reply", "code", "script"),
-    [
-        ("Да", "ru", "Cyrl"),
-        ("Так, їдемо", "und", "Cyrl"),
-        ("Grüße", "und", "Latn"),
-        ("42", "und", "Zyyy"),
-        ("ναι", "und", "Zyyy"),
-    ],
-)
-def test_a_script_is_told_where_a_language_is_not(reply, code, script):
-    found = signals((), reply)
-    assert (found["language"], found["script"]) == (code, script)
 
 
 IMPOSSIBLE = {

@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from hashlib import blake2b
@@ -249,7 +249,7 @@ def erase_person(store: EventStore, directory: Path, person: str, *, by: str = "
         deleted = 0
         if found.anything:
             datasets = tuple(_holding(store, directory, found.words))
-            jobs = _trained_on(store, datasets)
+            jobs = _trained_on(store, map(_dataset, datasets))
             event = msgspec.structs.replace(
                 event,
                 datasets=datasets,
@@ -344,13 +344,11 @@ def _holding(store: EventStore, directory: Path, words: dict[str, int]) -> Itera
             yield f"{built.name} v{built.dataset_version}"
 
 
-def _trained_on(store: EventStore, labels: Collection[str]) -> list[TrainingJob]:
-    """The training jobs that were given one of some datasets."""
-    return [
-        job
-        for job in fold_all(store.read_named(PREFIX))
-        if f"{job.request.dataset} v{job.request.dataset_version}" in labels
-    ]
+def _trained_on(store: EventStore, datasets: Iterable[tuple[str, int]]) -> list[TrainingJob]:
+    """The training jobs that were given one of some datasets, each named by `(name, version)`."""
+    given = frozenset(datasets)
+    jobs = fold_all(store.read_named(PREFIX))
+    return [job for job in jobs if (job.request.dataset, job.request.dataset_version) in given]
 
 
 def _built(store: EventStore) -> Iterator[DatasetBuilt]:
@@ -386,9 +384,10 @@ def _delete_derived(store: EventStore, directory: Path, erased_at: float) -> Non
         if _began(path) <= erased_at and not store.path.is_relative_to(path):
             shutil.rmtree(path, ignore_errors=True)
     # After these: what is made may be given its place at this moment.
-    for dataset, version in erased_datasets(store):
+    erased = erased_datasets(store)
+    for dataset, version in erased:
         shutil.rmtree(datasets / dataset / f"v{version}", ignore_errors=True)
-    for job in _trained_on(store, [f"{name} v{version}" for name, version in erased_datasets(store)]):
+    for job in _trained_on(store, erased):
         files = directory / "models" / "jobs" / job.id
         shutil.rmtree(files / "bundle", ignore_errors=True)
         for split in job.request.sha256:

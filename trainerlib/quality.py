@@ -147,31 +147,6 @@ def filters(quality: Quality) -> list[tuple[str, Filter]]:
     return found
 
 
-def signals(context: Sequence[Turn], reply: str) -> dict[str, str | int | float | bool]:
-    """Everything that is measured of a reply, for a dataset's card and its plots.
-
-    `language` is `en`, `ru` or `und`; `script` is `Latn`, `Cyrl` or `Zyyy` (neither has the most letters; ISO 15924);
-    `chars` is how many characters it has, without white space around it; `repetition` a share from 0 to 1; `refusal` whether it declines to help;
-    `same_language` whether it is in the language of the question.
-
-    Args:
-        context: the turns before the reply, the question last.
-        reply: what is said to it.
-
-    >>> signals((Turn("user", "hi"),), "Привет!")
-    {'language': 'ru', 'script': 'Cyrl', 'chars': 7, 'repetition': 0.0, 'refusal': False, 'same_language': False}
-    """
-    cyrillic, latin = letters(reply)
-    return {
-        "language": language(reply),
-        "script": "Cyrl" if cyrillic > latin else "Latn" if latin else "Zyyy",
-        "chars": len(reply.strip()),
-        "repetition": round(repetition(reply), 4),
-        "refusal": refuses(reply),
-        "same_language": _same_language(context, reply),
-    }
-
-
 _WORDS = 4
 _CHARACTERS = 10
 _LONG = 16

@@ -10,17 +10,16 @@ from pathlib import Path
 import msgspec
 
 from trainerlib.builds import Building, Progress, run
+from trainerlib.erasure import MANIFEST, erased_datasets
 from trainerlib.errors import DatasetError, LogMismatchError, NotFoundError, VersionConflictError
 from trainerlib.events import DatasetBuilt
 from trainerlib.lineage import Explanation, meaning
 from trainerlib.recipes import Recipe
-from trainerlib.store.erasing import erasures
 from trainerlib.store.eventstore import EventStore
 from trainerlib.training import PREFIX, fold_all, trained_on
 from trainerlib.versions import Dataset, Held, Side, refuse_erased
 
 _NAME = re.compile(r"[^\W_][\w.-]{0,99}")
-_MANIFEST = "manifest.json"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -116,7 +115,7 @@ class Datasets:
                 built = run(self._store, recipe, position, directory, progress=progress, workers=workers)
                 built = msgspec.structs.replace(built, name=name, dataset_version=version)
                 manifest = {"log": self._store.log_id, **msgspec.to_builtins(built)}
-                (directory / _MANIFEST).write_bytes(msgspec.json.format(_encode(manifest), indent=1) + b"\n")
+                (directory / MANIFEST).write_bytes(msgspec.json.format(_encode(manifest), indent=1) + b"\n")
                 refuse_erased(self._store, name, began)
                 # The event first: should the process end here, the files follow from the log.
                 self._store.append(f"dataset/{name}", [built], expected_version=head)
@@ -136,8 +135,9 @@ class Datasets:
 
     def list(self) -> _Versions:
         """Every version of every dataset, names in the order they were first built."""
+        erased = erased_datasets(self._store)
         streams = self._store.streams("dataset/")
-        return [dataset for stream in streams for dataset in self._versions(stream.partition("/")[2])]
+        return [dataset for stream in streams for dataset in self._versions(stream.partition("/")[2], erased)]
 
     def get(self, name: str, version: int | None = None) -> Dataset:
         """A dataset.
@@ -193,10 +193,15 @@ class Datasets:
             models = tuple([job.model for job in given if job.model])
             yield msgspec.structs.replace(held, jobs=tuple([job.id for job in given]), models=models)
 
-    def _versions(self, name: str) -> _Versions:
+    def _versions(self, name: str, erased: frozenset[tuple[str, int]] | None = None) -> _Versions:
+        """The versions of a dataset; `erased` are those that `erased_datasets` names, where they were looked up."""
+        gone = erased_datasets(self._store) if erased is None else erased
         said = [recorded.event for recorded in self._store.read(f"dataset/{name}")]
-        said += [recorded.event for recorded in erasures(self._store)]
-        return [Dataset(self._store, self._directory, event, said) for event in said if isinstance(event, DatasetBuilt)]
+        return [
+            Dataset(self._store, self._directory, event, said, erased=(name, event.dataset_version) in gone)
+            for event in said
+            if isinstance(event, DatasetBuilt)
+        ]
 
 
 _Versions = list[Dataset]

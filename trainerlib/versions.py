@@ -33,7 +33,6 @@ from trainerlib.events import (
     DatasetTagged,
     Event,
     JsonObject,
-    PersonErased,
     conversation_stream,
 )
 from trainerlib.examples import ConversationExamples, Example, Turn, Window
@@ -112,7 +111,14 @@ class Dataset:
     """
 
     def __init__(
-        self, store: EventStore, directory: Path, built: DatasetBuilt, said: Sequence[Event] = (), *, new: bool = False
+        self,
+        store: EventStore,
+        directory: Path,
+        built: DatasetBuilt,
+        said: Sequence[Event] = (),
+        *,
+        erased: bool = False,
+        new: bool = False,
     ) -> None:
         self._store = store
         self.built = built
@@ -133,7 +139,7 @@ class Dataset:
         self.note = ""
         self.archives: dict[str, str] = {}
         self.selected: Side | Literal[""] = ""
-        self.erased = False
+        self.erased = erased
         self.new = new
         for event in said:
             self._take(event)
@@ -398,8 +404,6 @@ class Dataset:
                     self.selected = side
                 elif self.selected == side:
                     self.selected = ""
-            case PersonErased(datasets=datasets) if f"{self.name} v{self.version}" in datasets:
-                self.erased = True
 
     def estimate_tokens(self) -> int:
         """About how many tokens one pass over all examples takes; see `trainerlib.tokens.estimate_tokens`."""
