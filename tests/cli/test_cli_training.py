@@ -12,31 +12,22 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from histories import row, write
+from histories import write
 from training_server import Fault, TrainingServer
+from training_shop import KEY, talks, train_with, without_environment
 
 import trainerlib
 from trainerlib import Recipe, Split
 from trainerlib.trainers.openai_api import OpenAITrainer
 
 
-def talks():
-    """Short conversations, each with a correction."""
-    for number in range(30):
-        question = f"Сколько стоит букет номер {number}?" if number % 2 else f"How much is bouquet number {number}?"
-        corrected = {"message": 1, "text": f"{number * 10 + 90} рублей с доставкой.", "by": "anna"}
-        yield row(f"shop:{number}", question, "I do not know.", corrections=[corrected])
-
-
 @pytest.fixture
 def shop(tmp_path, cli, monkeypatch):
     """A workspace with the dataset `support`."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
+    without_environment(monkeypatch)
     cli("init", "workspace")
     with trainerlib.open("workspace") as ws:
-        ws.import_file(write(tmp_path / "talks.jsonl", list(talks())), basis="operator: our own")
+        ws.import_file(write(tmp_path / "talks.jsonl", list(talks(30))), basis="operator: our own")
         ws.datasets.build(
             "support", Recipe(targets="corrected", split=Split(train=0.8, validation=0.2, test=0, seed=3))
         )
@@ -49,9 +40,7 @@ def server(shop, monkeypatch):
     # A real server is asked every few seconds.
     monkeypatch.setitem(OpenAITrainer.__init__.__kwdefaults__, "soonest", 0.01)
     with TrainingServer() as running:
-        settings = f'[openai]\nbase_url = "{running.url}"\ntimeout = 5.0\n\n[prices]\n"gpt-x" = {{ training = 3.0 }}\n'
-        (shop / "workspace.toml").write_text(settings, encoding="utf-8")
-        (shop / ".env").write_text("OPENAI_API_KEY=sk-the-key-of-the-shop\n", encoding="utf-8")
+        train_with(running, shop, timeout=5.0)
         yield running
 
 
@@ -69,7 +58,7 @@ def test_a_dry_run_says_what_it_would_cost_and_sends_nothing(cli, server):
 
 
 def test_a_dry_run_tells_what_would_be_refused(cli, shop):
-    (shop / ".env").write_text("OPENAI_API_KEY=sk-the-key-of-the-shop\n", encoding="utf-8")
+    (shop / ".env").write_text(f"OPENAI_API_KEY={KEY}\n", encoding="utf-8")
     told = cli("train", "support", "--model", "openai:gpt-x", "--set", "n_epoch=3", "--dry-run", status=1).out
     assert "would be refused: OpenAI has no hyperparameter 'n_epoch'" in told
     assert "did you mean 'n_epochs'" in told

@@ -35,18 +35,6 @@ from trainerlib.cli.session import VARIABLE, JsonOption, Session, WorkspaceOptio
 _BEGIN, _RECORD, _LOOK, _TRAIN, _KEEP = "Begin", "Record and teach", "Look", "Train", "Look after the log"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-dataset = typer.Typer(no_args_is_help=False)
-app.add_typer(dataset, name="dataset", rich_help_panel=_TRAIN)
-person = typer.Typer(no_args_is_help=False)
-app.add_typer(person, name="person", rich_help_panel=_RECORD)
-archive = typer.Typer(cls=archiving.DirectoryOrCommand, subcommand_metavar="DIRECTORY | COMMAND [ARGS]...")
-app.add_typer(archive, name="archive", rich_help_panel=_KEEP)
-job = typer.Typer(no_args_is_help=False)
-app.add_typer(job, name="job", rich_help_panel=_TRAIN)
-model = typer.Typer(no_args_is_help=False)
-app.add_typer(model, name="model", rich_help_panel=_TRAIN)
-policy = typer.Typer(no_args_is_help=False)
-app.add_typer(policy, name="policy", rich_help_panel=_RECORD)
 
 
 @app.callback(invoke_without_command=True)
@@ -71,44 +59,33 @@ def start(
     context.obj = Session(workspace if workspace is not None else os.environ.get(VARIABLE) or None, json=json)
 
 
-@dataset.callback(invoke_without_command=True)
-def group(context: typer.Context, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
-    """Build datasets, look at them, export and check them."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit
-    context.obj = context.obj.narrowed(workspace, json=json)
+def _group(name: str, panel: str, about: str, **more: Any) -> typer.Typer:
+    """A group of commands; named alone, it prints its help."""
+    group = typer.Typer(no_args_is_help=False, **more)
+
+    @group.callback(invoke_without_command=True, help=about)
+    def enter(context: typer.Context, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
+        if context.invoked_subcommand is None:
+            typer.echo(context.get_help())
+            raise typer.Exit
+        context.obj = context.obj.narrowed(workspace, json=json)
+
+    app.add_typer(group, name=name, rich_help_panel=panel)
+    return group
 
 
-@person.callback(invoke_without_command=True)
-def people(context: typer.Context, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
-    """People: their consent to training, everything about them, and their erasure."""
-    group(context, workspace, json=json)
-
-
-@policy.callback(invoke_without_command=True)
-def policies(context: typer.Context, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
-    """Platforms that restrict training, and their permissions."""
-    group(context, workspace, json=json)
-
-
-@job.callback(invoke_without_command=True)
-def jobs(context: typer.Context, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
-    """Training jobs: follow them, hold them, end them."""
-    group(context, workspace, json=json)
-
-
-@model.callback(invoke_without_command=True)
-def which(context: typer.Context, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
-    """Models: which there are, which one answers, and which is tried out."""
-    group(context, workspace, json=json)
-
-
-@archive.callback(invoke_without_command=True)
-def archives(context: typer.Context, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
-    """Write a directory into one file that is the same wherever it is made, and bring it back."""
-    group(context, workspace, json=json)
-
+dataset = _group("dataset", _TRAIN, "Build datasets, look at them, export and check them.")
+person = _group("person", _RECORD, "People: their consent to training, everything about them, and their erasure.")
+archive = _group(
+    "archive",
+    _KEEP,
+    "Write a directory into one file that is the same wherever it is made, and bring it back.",
+    cls=archiving.DirectoryOrCommand,
+    subcommand_metavar="DIRECTORY | COMMAND [ARGS]...",
+)
+job = _group("job", _TRAIN, "Training jobs: follow them, hold them, end them.")
+model = _group("model", _TRAIN, "Models: which there are, which one answers, and which is tried out.")
+policy = _group("policy", _RECORD, "Platforms that restrict training, and their permissions.")
 
 command(app, "init", panel=_BEGIN)(beginning.init)
 command(app, "demo", panel=_BEGIN)(demonstration.demo)

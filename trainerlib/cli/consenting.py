@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from trainerlib.cli.lineage import tell_held
 from trainerlib.cli.output import emit, moment, one_line, say, table
 from trainerlib.cli.recording import By
 from trainerlib.cli.session import Session
+
+if TYPE_CHECKING:
+    from trainerlib.people import Policy
 
 PersonId = Annotated[str, typer.Argument(metavar="PERSON", help="Person id, such as telegram:7.")]
 Platform = Annotated[str, typer.Argument(metavar="PLATFORM", help="The platform, such as discord.")]
@@ -94,10 +97,7 @@ def grant(
     with session.open(create=True) as workspace:
         workspace.policies.grant(platform, note=note, by=by or "")
         one = workspace.policies.get(platform)
-    if session.json:
-        emit(one)
-    else:
-        say(f"  {platform}: permitted; the next build takes its conversations")
+    _tell(session, one, "permitted; the next build takes its conversations")
 
 
 def revoke(
@@ -110,7 +110,12 @@ def revoke(
     with session.open(create=True) as workspace:
         workspace.policies.revoke(platform, note=note, by=by or "")
         one = workspace.policies.get(platform)
+    _tell(session, one, "left out of every dataset from the next build on")
+
+
+def _tell(session: Session, policy: Policy, now: str) -> None:
+    """What holds for a platform from now on."""
     if session.json:
-        emit(one)
+        emit(policy)
     else:
-        say(f"  {platform}: {'permitted' if one.granted else 'left out of every dataset from the next build on'}")
+        say(f"  {policy.platform}: {now}")

@@ -140,3 +140,5 @@ def cost(
         say(f"  {about}${dollars:,.2f} at {epochs:g} epochs of {bare}{dated}")
     elif bare:
         say(f"  {no_price(bare)}")
+    else:
+        note("  --model NAME says what training on them costs")

@@ -208,7 +208,6 @@ def _tell_left_out(reasons: dict[str, int]) -> None:
 
 def _tell_evaluation(found: Evaluation, show: int) -> None:
     from trainerlib.evaluation import headline, table_rows, verdict
-    from trainerlib.evaluations import main_metric
 
     whole = found.comparisons[0]
     event = found.event
@@ -217,9 +216,9 @@ def _tell_evaluation(found: Evaluation, show: int) -> None:
     _tell_left_out(found.left_out)
     for comparison in found.comparisons[1:] or found.comparisons:
         shown = ": shown below" if comparison.worse and show else ""
-        styled(f"  {headline(comparison, main_metric(comparison))}{shown}", "bold")
+        styled(f"  {headline(comparison)}{shown}", "bold")
     if found.against:
-        say(f"  {found.model} against {found.against}: {verdict(whole, main_metric(whole))}")
+        say(f"  {found.model} against {found.against}: {verdict(whole)}")
     for name, errors in ((found.model, whole.errors), (found.against, whole.against_errors)):
         if errors:
             say(f"  {name} did not answer {errors:,} of {whole.cases:,}; they count in no mean")
@@ -282,7 +281,7 @@ def _tell_tests(found: Evaluation) -> None:
     total = len(found.answers)
     say(f"  {found.model}: {total - failed:,} of {counted(total, 'case')} passed")
     if found.against:
-        styled(f"  {headline(found.comparisons[0], 'passed')}", "bold")
+        styled(f"  {headline(found.comparisons[0])}", "bold")
     _tell_end(found)
 
 

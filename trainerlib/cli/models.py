@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec.structs import asdict
 
 from trainerlib.cli.failures import misuse
 from trainerlib.cli.output import counted, emit, moment, one_line, say, styled, table
@@ -52,7 +53,7 @@ def show(session: Session, name: ModelName = "current") -> None:
         model = workspace.models.get(name)
         problems = workspace.models.problems(name)
     if session.json:
-        emit({**_summary(model), "problems": problems})
+        emit({**asdict(model), "problems": problems})
         return
     styled(f"  {model}", "bold")
     facts = {
@@ -99,7 +100,7 @@ def add(  # noqa: PLR0917 - typer passes what the command line has
         found = workspace.models.add(model, name=name, base=base, job=job, note=note, by=by or person())
         new = workspace.store.position > before
     if session.json:
-        emit({**_summary(found), "new": new})
+        emit({**asdict(found), "new": new})
     elif not new:
         say(f"  nothing changed: {found.name} was added before, with the same files")
     else:
@@ -163,7 +164,7 @@ def offer(
         model = workspace.models.offer(name, share, by=by or person())
         current, new = workspace.models.current, workspace.store.position > before
     if session.json:
-        emit({**_summary(model), "new": new})
+        emit({**asdict(model), "new": new})
     elif not new:
         say("  nothing changed: it was so before")
     elif share:
@@ -180,7 +181,7 @@ def compare(session: Session) -> None:
     with session.open() as workspace:
         found = workspace.models.comparison()
     if session.json:
-        emit({name: getattr(found, name) for name in found.__struct_fields__})
+        emit(found)
         return
     sides = (found.candidate, found.current)
     say(f"  since {moment(found.since)}, {_percent(found.share)} of the conversations for the candidate")
@@ -219,25 +220,13 @@ def _score(model: Model) -> str:
 
 def _told(model: Model) -> str:
     """The latest evaluation of a model in a line."""
-    from trainerlib.evaluation import METRICS, figure
+    from trainerlib.promotion import told
 
     event = model.evaluation
     if event is None:
         return ""
-    parts = [counted(event.cases, "case")]
-    for name in ("chrf", "passed"):
-        value, found = event.scores.get(name), event.differences.get(name)
-        if value is None:
-            continue
-        before = event.against_scores.get(name)
-        line = (
-            f"{METRICS[name].label} {f'{figure(name, before)} -> ' if before is not None else ''}{figure(name, value)}"
-        )
-        if found is not None:
-            mean, low, high = (figure(name, one, signed=True) for one in (found.mean, found.low, found.high))
-            line += f" ({mean}, 95 % interval {low} to {high})"
-        parts.append(line)
-    return ", ".join(parts)
+    metrics = [told(name, event) for name in ("chrf", "passed") if name in event.scores]
+    return ", ".join([counted(event.cases, "case"), *metrics])
 
 
 def _about(model: Model) -> str:
@@ -252,13 +241,8 @@ def _about(model: Model) -> str:
     return " · ".join([words for words, true in facts.items() if true])
 
 
-def _summary(model: Model) -> dict[str, Any]:
-    """A model as scripts get it."""
-    return {name: getattr(model, name) for name in model.__struct_fields__}
-
-
 def _summary_of(done: Promotion) -> dict[str, Any]:
     refusal = done.decision.refusal if done.decision is not None else ""
     worse = done.decision.worse if done.decision is not None else ()
     facts = {"forced": done.forced, "refusal": refusal, "worse": worse, "new": done.new}
-    return {"model": _summary(done.model), "before": done.before, **facts}
+    return {"model": done.model, "before": done.before, **facts}

@@ -19,7 +19,8 @@ from trainerlib.cli.session import Session, person
 from trainerlib.errors import TrainingError
 
 if TYPE_CHECKING:
-    from trainerlib.jobs import Job, Plan
+    from trainerlib.jobs import Job
+    from trainerlib.plans import Plan
     from trainerlib.training import TrainingJob
     from trainerlib.versions import Dataset
     from trainerlib.workspace import Workspace
@@ -119,7 +120,7 @@ def train(  # noqa: PLR0917 - typer passes what the command line has
             raise TrainingError("; ".join(plan.problems))
         if not session.json:
             _tell_plan(plan)
-        if not (yes or _costs_nothing(plan)):
+        if plan.paid and not yes:
             _confirm(plan)
         job = workspace.jobs.start(data, **wanted)
         if chosen == "bundle":
@@ -136,7 +137,7 @@ def list_(session: Session) -> None:
     with session.open() as workspace:
         found = [job.state for job in workspace.jobs.list()]
     if session.json:
-        emit([_summary(state) for state in found])
+        emit(found)
     elif not found:
         say("  no training jobs yet; begin one with: trainerlib train DATASET --model NAME")
     else:
@@ -165,7 +166,7 @@ def show(session: Session, job: JobArgument = None) -> None:
         state = found.state
         words = [recorded for recorded in found.events() if getattr(recorded.event, "message", "")]
     if session.json:
-        emit(_summary(state))
+        emit(state)
         return
     _tell_state(state)
     for recorded in words[-_LATEST:]:
@@ -252,11 +253,6 @@ def _hyperparameters(trainer: str, epochs: float | None, settings: list[str]) ->
 # --- before it begins ------------------------------------------------------------------------------------------------
 
 
-def _costs_nothing(plan: Plan) -> bool:
-    """Whether a job is done here, by somebody's own machine."""
-    return plan.request.trainer in {"local", "bundle"}
-
-
 def preview(plan: Plan) -> str:
     """What a job is about, in a line: rows, tokens, cost."""
     wanted = plan.request
@@ -292,7 +288,7 @@ def _pairs(workspace: Workspace, plan: Plan) -> int:
 
 def _tell_dry_run(session: Session, plan: Plan, pairs: int) -> None:
     if session.json:
-        emit({name: getattr(plan, name) for name in plan.__struct_fields__})
+        emit(plan)
         return
     say(f"  {preview(plan)}. Nothing sent (dry run).")
     if pairs:
@@ -326,7 +322,7 @@ def _follow(session: Session, job: Job) -> None:
         note(f"  or end it with: trainerlib job cancel {job.id}")
         raise typer.Exit(INTERRUPTED) from None
     if session.json:
-        emit(_summary(state))
+        emit(state)
     else:
         _tell_state(state)
     if state.state != "succeeded":
@@ -385,7 +381,7 @@ def _begin(session: Session, job: Job) -> None:
         time.sleep(min(wait, _LONGEST_WAIT))
     state = job.state
     if session.json:
-        emit(_summary(state))
+        emit(state)
     elif state.ended:
         _tell_state(state)
     else:
@@ -396,7 +392,7 @@ def _begin(session: Session, job: Job) -> None:
 
 def _tell_change(session: Session, state: TrainingJob, words: str) -> None:
     if session.json:
-        emit(_summary(state))
+        emit(state)
     else:
         say(f"  job {state.id} {_state(state)}: {words}")
 
@@ -421,11 +417,6 @@ def _tell_state(state: TrainingJob) -> None:
         say(f"  {one_line(state.advice, 600)}")
 
 
-def _summary(state: TrainingJob) -> dict[str, Any]:
-    """A job as scripts get it."""
-    return {name: getattr(state, name) for name in state.__struct_fields__}
-
-
 # --- a bundle --------------------------------------------------------------------------------------------------------
 
 
@@ -448,7 +439,7 @@ def _bundle(session: Session, job: Job, output: Path | None) -> None:
     elif output is not None:
         where = Path(shutil.copytree(where, output, dirs_exist_ok=True))
     if session.json:
-        emit({**_summary(state), "bundle": where})
+        emit({**msgspec.structs.asdict(state), "bundle": where})
         return
     say(f"  bundle written to {where}; its README.md says how to train it")
     say(f"  bring the model back with: trainerlib model add DIRECTORY --job {job.id}")
