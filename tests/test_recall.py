@@ -24,7 +24,7 @@ from trainerlib.events import (
     ReplyGenerated,
     TranscriptRecorded,
 )
-from trainerlib.recall import asked, gist, keys, nearness, rarity, similarity, taught
+from trainerlib.recall import asked, gist, keys, nearness, rarity, similarity, taught, weighed
 from trainerlib.store.search import stems
 
 PAIRS = Path(__file__).parent / "fixtures" / "recall" / "questions.jsonl"
@@ -44,7 +44,7 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 def alike(one, other):
-    return similarity(asked(one, stems), asked(other, stems))
+    return similarity(weighed(asked(one, stems)), weighed(asked(other, stems)))
 
 
 @pytest.fixture(scope="module")

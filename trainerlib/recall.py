@@ -9,11 +9,13 @@ like itself, a day (0.3) wants a time, greetings and politeness have no weight.
 >>> from trainerlib.store.search import stems
 >>> print(asked("Hello! What time do you open, please?", stems))
 -do -you ?time open
->>> similarity(asked("When do you open?", stems), asked("What time are you open?", stems))
+>>> def alike(one, other):
+...     return similarity(weighed(asked(one, stems)), weighed(asked(other, stems)))
+>>> alike("When do you open?", "What time are you open?")
 0.987
->>> similarity(asked("Когда вы открыты?", stems), asked("во сколько вы открываетесь", stems)) > 0.5
+>>> alike("Когда вы открыты?", "во сколько вы открываетесь") > 0.5
 True
->>> similarity(asked("When do you open?", stems), asked("Do you open parcels?", stems)) < 0.5
+>>> alike("When do you open?", "Do you open parcels?") < 0.5
 True
 
 **Formula.** With weights a and b, the similarity is the extended Jaccard (Tanimoto) coefficient, a·b / (a·a + b·b -
@@ -36,6 +38,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from math import log
 
 import msgspec
@@ -333,6 +336,9 @@ _PART = 0.9
 _DISAGREEMENT = 0.5
 """What counts of the likeness of questions that want different kinds of answer."""
 
+_COMPARED = 16_384
+"""Pairs of stems whose nearness is remembered: the people of a shop ask with the same words."""
+
 
 def rarity(questions: int, having: int) -> float:
     """What a term counts, 0.5 to 1: inverse document frequency, smoothed so that a few questions make no rule.
@@ -349,52 +355,81 @@ def rarity(questions: int, having: int) -> float:
     return 0.5 + 0.5 * log((questions + 100) / (having + 1)) / log(questions + 100)
 
 
-def similarity(one: str, other: str, counts: Callable[[str], float] = lambda _: 1.0) -> float:
+class Weighed(msgspec.Struct, frozen=True):
+    """One line of a question, as `asked` gives it, ready to be compared.
+
+    Attributes:
+        weights: of each term.
+        words: the terms that tell what it is about, without what is wanted, named or counted.
+        kinds: of answer that are wanted or named.
+        square: the sum of the squares of the weights.
+    """
+
+    weights: dict[str, float]
+    words: list[str]
+    kinds: set[str]
+    square: float
+
+
+def weighed(question: str, counts: Callable[[str], float] = lambda _: 1.0) -> list[Weighed]:
+    """A question ready to be compared with others: each of its lines.
+
+    Args:
+        question: as `asked` gives it.
+        counts: what a term that tells what a question is about counts, 0 to 1: its `rarity`.
+    """
+    return [_weighed(line, counts) for line in question.split("\n")]
+
+
+def _weighed(line: str, counts: Callable[[str], float]) -> Weighed:
+    terms = line.split()
+    words = [term for term in terms if term[0] not in _WEIGHTS]
+    weights = {term: _WEIGHTS.get(term[0]) or counts(term) for term in terms}
+    kinds = {term[1:] for term in terms if term[0] in (_WANTED, _NAMED)}
+    return Weighed(weights, words, kinds, sum([weight * weight for weight in weights.values()]))
+
+
+def similarity(one: Sequence[Weighed], other: Sequence[Weighed]) -> float:
     """How alike two questions are, 0 to 1, symmetric; the module says how.
 
     Args:
-        one: a question, as `asked` gives it.
+        one: a question, as `weighed` gives it.
         other: another one.
-        counts: what a term that tells what a question is about counts, 0 to 1: its `rarity`.
     """
     best = 0.0
-    for first, a in enumerate(one.split("\n")):
-        for second, b in enumerate(other.split("\n")):
+    for first, a in enumerate(one):
+        for second, b in enumerate(other):
             share = _PART if first or second else 1.0
-            best = max(best, share * _alike(_vector(a, counts), _vector(b, counts)))
+            best = max(best, share * _alike(a, b))
     return round(best, 3)
 
 
-def _vector(terms: str, counts: Callable[[str], float]) -> dict[str, float]:
-    """The weight of each term."""
-    return {term: _WEIGHTS.get(term[0]) or counts(term) for term in terms.split()}
-
-
-def _alike(a: dict[str, float], b: dict[str, float]) -> float:
+def _alike(one: Weighed, other: Weighed) -> float:
     """The extended Jaccard coefficient of two questions, with soft terms, and less when they want different answers."""
+    a, b = one.weights, other.weights
     shared = a.keys() & b.keys()
     product = sum([a[term] * b[term] for term in shared])
     substance = sum([a[term] for term in shared if term[0] not in _WEIGHTS or term[0] == _NAMED])
-    left, right = ([term for term in one if term not in shared and term[0] not in _WEIGHTS] for one in (a, b))
+    left, right = ([word for word in words if word not in shared] for words in (one.words, other.words))
     for near, term, similar in sorted([(-near, x, y) for x in left for y in right if (near := nearness(x, y))]):
         if term in left and similar in right:
             left.remove(term)
             right.remove(similar)
             product -= near * a[term] * b[similar]
             substance -= near
-    wanted, others = ({term[1:] for term in one if term[0] in (_WANTED, _NAMED)} for one in (a, b))
-    for kind in wanted & others:
-        one, other = (_NAMED if _NAMED + kind in side else _WANTED for side in (a, b))
-        if one != other:
-            product += a[one + kind] * b[other + kind]
+    both = one.kinds & other.kinds
+    for kind in both:
+        first, second = (_NAMED if _NAMED + kind in side else _WANTED for side in (a, b))
+        if first != second:
+            product += a[first + kind] * b[second + kind]
             substance += 1.0
     if substance == 0.0:
         return 0.0
-    squares = sum([weight * weight for side in (a, b) for weight in side.values()])
-    agreement = _DISAGREEMENT if wanted and others and not wanted & others else 1.0
-    return agreement * min(product / (squares - product), 1.0)
+    agreement = _DISAGREEMENT if one.kinds and other.kinds and not both else 1.0
+    return agreement * min(product / (one.square + other.square - product), 1.0)
 
 
+@lru_cache(_COMPARED)
 def nearness(one: str, other: str) -> float:
     """How near two stems are, 0 to 1; 0 for most. Only letters are compared: a number is another number.
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from hashlib import blake2b
 
 from trainerlib.conversations import Conversation, fold
@@ -44,6 +44,7 @@ from trainerlib.recall import (
     relatives,
     similarity,
     taught,
+    weighed,
 )
 from trainerlib.store import tables
 from trainerlib.store.eventstore import EventStore
@@ -159,7 +160,9 @@ class AnswerIndex:
         wanted = asked(question, stems)
         rows = self._candidates(wanted, lowest, every, apart_from)
         counts = self._rarities({term for row in rows for term in row[4].split()}.union(wanted.split()), lowest, every)
-        scored = [(similarity(wanted, row[4], lambda term: counts.get(term, 1.0)), row) for row in rows]
+        rarest: Callable[[str], float] = lambda term: counts.get(term, 1.0)  # noqa: E731 - used in two places, both here
+        sought = weighed(wanted, rarest)
+        scored = [(similarity(sought, weighed(row[4], rarest)), row) for row in rows]
         best: dict[int, float] = defaultdict(float)
         for alike, row in scored:
             best[row[2]] = max(best[row[2]], alike)
