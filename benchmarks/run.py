@@ -347,7 +347,6 @@ class Bench:
         place = self._place()
         connection = workload.raw_connection(workload.empty(place / DATABASE), "FULL")
         connection.execute("PRAGMA cache_size = -65536")
-        connection.execute("PRAGMA wal_autocheckpoint = 8000")
         seconds, events = 0.0, 0
         for first, number in workload.chunks(self._events):
             streams, rows = workload.raw_rows(workload.appends(first, number), first)

@@ -155,9 +155,10 @@ def raw_rows(batch: list[Append], first: int) -> tuple[list[tuple[int, str]], li
 
 
 def raw_connection(path: Path, synchronous: str) -> sqlite3.Connection:
-    """A plain connection to a file with the library's schema, in the library's journal mode."""
+    """A plain connection to a file with the library's schema, in the library's journal mode, written back as rarely."""
     connection = sqlite3.connect(path)
     connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute("PRAGMA wal_autocheckpoint = 8000")
     return connection
 
 

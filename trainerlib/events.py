@@ -858,7 +858,7 @@ class Codec:
 
     def encode_all(self, events: Sequence[Event]) -> list[bytes]:
         """The JSON alone of events, in order; raises as `encode` does."""
-        for cls in {type(event) for event in events}:
+        for cls in set(map(type, events)):
             if self._classes.get(getattr(cls, "wire_name", "")) is not cls:
                 raise UnknownEventError(f"{cls.__name__} is not an event of this log")
         data: list[bytes] = []

@@ -273,6 +273,7 @@ def test_the_file_forgets_what_it_deleted_long_ago(store, path):
     index.catch_up()
     index.rebuild()
     store.rebuild()
+    writer.execute("PRAGMA wal_checkpoint")
     assert "жщслово".encode() in path.read_bytes()
 
     erase(store)

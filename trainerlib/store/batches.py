@@ -229,7 +229,10 @@ class Batch:
             position += len(new)
             heads[stream] = version + len(new)
             if new:
-                written.append((stream, new))
+                if written and written[-1][0] == stream:
+                    written[-1][1].extend(new)
+                else:
+                    written.append((stream, new.copy()))
             if fresh is None:
                 result += new
             else:

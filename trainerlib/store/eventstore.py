@@ -26,7 +26,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import Self
 
@@ -201,7 +201,9 @@ class EventStore:
                 self._drain()
             elif self._writer is None:
                 self._start_writer()
-            self._wake.set()
+            # One that is set already is not cleared before what waits is looked at.
+            if not self._wake.is_set():
+                self._wake.set()
             return await request.future
 
     def _request(self, appends: Iterable[Append]) -> _Request:
@@ -541,7 +543,7 @@ class EventStore:
 
 def _refuse_unstorable(stream: str, keys: Iterable[str | None]) -> None:
     """A name that SQLite cannot hold or find again would fail everybody in its transaction."""
-    names = "".join((stream, *filter(None, keys)))
+    names = "".join([stream, *filter(None, keys)])
     if "\0" in names:
         raise InvalidEventError(f"{stream!r}: a stream name or key holds a NUL character")
     try:
@@ -555,9 +557,14 @@ def _record_together(batch: Batch, group: list[_Request]) -> None:
     if len(group) == 1:
         group[0].result = batch.record_lone(group[0].appends)
         return
-    done = iter(batch.record_new([append for request in group for append in request.appends]))
+    done = batch.record_new([append for request in group for append in request.appends])
+    first = 0
     for request in group:
-        request.result = list(islice(done, sum(len(append.events) for append in request.appends)))
+        last = first
+        for append in request.appends:
+            last += len(append.events)
+        request.result = done[first:last]
+        first = last
 
 
 def _record_one_by_one(batch: Batch, group: list[_Request]) -> None:

@@ -71,8 +71,10 @@ class _Differences(msgspec.Struct, gc=False):
             if event.role != "system":
                 sent_at = event.sent_at
                 at = recorded.recorded_us if sent_at is None else round(sent_at.timestamp() * 1_000_000)
-                self.last = max(self.last, at)
-                self.started = min(self.started, at)
+                if at > self.last:  # noqa: PLR1730 - a call to `max` costs as much as all the rest
+                    self.last = at
+                if at < self.started:  # noqa: PLR1730 - as above
+                    self.started = at
                 self.messages += 1
                 self.replies += event.role == "assistant"
                 self.said.append(event.text)

@@ -18,8 +18,9 @@ import msgspec
 from trainerlib.errors import CorruptError, StoreError
 from trainerlib.events import CODEC, Codec, RecordedEvent
 
-PAGE = 2_000
-"""Rows a read fetches at once: no cursor stays open, so readers never hold back a checkpoint."""
+PAGE = 250
+"""Rows a read fetches at once: no cursor stays open, so readers never hold back a checkpoint, and what is made of them is
+still in the processor's cache."""
 
 LAST = 2**63 - 1
 """The highest position, version or stream id there can be."""
