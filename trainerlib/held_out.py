@@ -47,7 +47,7 @@ LEFT_OUT = {
     "near-training": "near-duplicate of a conversation that a model was trained on",
     "no-answer-known": "only a bad reply is known",
     "repeated": "asks and expects what an earlier case does",
-    "limit": "left out by the limit",
+    "limit": "more than were asked for",
 }
 """Why a reply or correction is no case; the other reasons are those of a dataset."""
 

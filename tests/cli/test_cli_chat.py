@@ -198,16 +198,29 @@ def test_a_reply_counts_as_delivered_once_it_was_shown(cli):
         assert not workspace.unanswered()
 
 
-def test_the_model_can_be_named(cli):
-    """One that does not exist fails in a line for each question, and the talk goes on."""
-    told = cli("chat", "terminal:1", "--model", "gpt-x", stdin="/model\nHi\nHello?\n")
-    assert "gpt-x answers here" in told.out
-    assert told.err.count("there is no model 'gpt-x'") == 2
-    failed = cli("chat", "terminal:2", "--model", "gpt-x", "--json", stdin="Hi\n").lines[-1]
+def test_the_model_can_be_named(cli, monkeypatch):
+    """One that cannot be reached fails in a line for each question, and the talk goes on."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    told = cli("chat", "terminal:1", "--model", "openai:gpt-x", stdin="/model\nHi\nHello?\n")
+    assert "openai:gpt-x answers here" in told.out
+    assert told.err.count("there is no key") == 2
+    failed = cli("chat", "terminal:2", "--model", "openai:gpt-x", "--json", stdin="Hi\n").lines[-1]
     assert failed["did"] == "failure"
-    assert "there is no model 'gpt-x'" in failed["error"]
+    assert "there is no key" in failed["error"]
     with trainerlib.open("workspace") as workspace:
         assert len(workspace.conversation("terminal:1").state.failures) == 2
+
+
+@pytest.mark.parametrize("name", ["gpt-x", "openai:", "local:x"])
+def test_a_model_that_there_is_not_is_refused_before_anybody_types(cli, name):
+    assert name in cli("chat", "terminal:1", "--model", name, stdin="Hi\n", status=1).err
+    with trainerlib.open("workspace") as workspace:
+        assert workspace.store.position == 0
+
+
+def test_a_model_has_a_name(cli):
+    assert "--model needs a name" in cli.refuse("chat", "--model", " ", stdin="Hi\n")
 
 
 def test_a_model_and_a_teacher_are_one_too_many(cli):

@@ -49,7 +49,7 @@ def test_it_is_recorded_once(shop):
 def test_a_dry_run_asks_and_records_nothing(shop, tmp_path):
     said = shop("evaluate", "memory", "--dry-run", "--limit", 5).out
     assert "Nothing asked (dry run)" in said
-    assert "11  left out: left out by the limit  [limit]" in said
+    assert "11  left out: more than were asked for  [limit]" in said
     counts = shop("evaluate", "memory", "--dry-run", "--no-corrections", "--json").json
     assert (counts["cases"]["correction"], counts["split"]) == (0, "test")
     assert not (tmp_path / "workspace/models/evaluations").exists()

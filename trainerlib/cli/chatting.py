@@ -53,8 +53,13 @@ def chat(
     """Talk to a workspace in the terminal. /help says what can be typed there."""
     if model is not None and teacher is not None:
         raise misuse("--teacher answers in the place of a model; give one of --model and --teacher")
+    if model is not None and not model.strip():
+        raise misuse("--model needs a name, such as memory or openai:NAME")
     name = conversation or f"terminal:{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     with session.open(create=True) as workspace:
+        if teacher is None:
+            # Nothing is loaded by that; a name that means nothing is refused before anybody types.
+            workspace.models.open(model or "current")
         Talk(session, workspace, workspace.conversation(name), model=model, teacher=teacher).run()
 
 

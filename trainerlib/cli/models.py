@@ -102,7 +102,8 @@ def add(  # noqa: PLR0917 - typer passes what the command line has
     if session.json:
         emit({**asdict(found), "new": new})
     elif not new:
-        say(f"  nothing changed: {found.name} was added before, with the same files")
+        same = ", with the same files" if found.directory else ""
+        say(f"  nothing changed: {found.name} was added before{same}")
     else:
         say(f"  {found}")
         say(f"  next: trainerlib evaluate {found.name} --against current")
