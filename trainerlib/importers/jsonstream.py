@@ -32,10 +32,11 @@ TRUNCATED = "file ends in the middle of a"
 
 # A string with any escapes and raw control characters; what stands between brackets otherwise. Possessive, so that a
 # string that does not end is found out at once.
-_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_RUN = re.compile(rb"(?:[\s\d,:.+\-eE]++|" + _STRING + rb"|true|false|null)*+", re.DOTALL)
+# Groups are atomic and not possessive: before 3.11.5 Python loses what a possessive group matched in part (gh-106052).
+_STRING = rb'"[^"\\]*+(?>(?:\\.[^"\\]*+)*)"'
+_RUN = re.compile(rb"(?>(?:[\s\d,:.+\-eE]++|" + _STRING + rb"|true|false|null)*)", re.DOTALL)
 _WHOLE_STRING = re.compile(_STRING, re.DOTALL)
-_INSIDE = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_INSIDE = re.compile(rb'[^"\\]*+(?>(?:\\.[^"\\]*+)*)', re.DOTALL)
 _SCALAR = re.compile(rb"[-+.\w]++")
 _SPACE = re.compile(rb"\s*+")
 _NEXT = re.compile(rb"\s*+,\s*+(?=\{)")
@@ -48,7 +49,7 @@ _WALKED = 16
 _BEHIND = 64
 _GROWTH = LIMIT // 4
 
-_TEXT_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_TEXT_STRING = re.compile(r'"[^"\\]*+(?>(?:\\.[^"\\]*+)*)"', re.DOTALL)
 _TROUBLE = re.compile(
     r"(?P<fine>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u(?![dD][89a-fA-F]|0000)[0-9a-fA-F]{4}"
     r"|\\[\"\\/bfnrt])"

@@ -156,7 +156,7 @@ def _poll(poll: Any) -> str:
     return "\n".join((_join(mapping(poll).get("question")), *options))
 
 
-_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_STRING = rb'"[^"\\]*+(?>(?:\\.[^"\\]*+)*)"'
 _CHAT = rb'\{\s*(?:"(?:name|type|id)"\s*:\s*(?:' + _STRING + rb'|-?\d+|null)\s*,\s*)*"messages"\s*:\s*\['
 _CHATS = rb'(?:\{\s*(?:"about"\s*:\s*' + _STRING + rb"\s*,\s*)?" + _STRING + rb"\s*:\s*)?\[\s*" + _CHAT
 

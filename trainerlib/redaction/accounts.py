@@ -37,7 +37,7 @@ def _iban(match: re.Match[str], place: Place) -> str:
     return place(account) if number % 97 == 1 else match[0]
 
 
-_GROUPS = rf"(?<![\w.])(?:(?<!/)|(?<=[0-9]/))[0-9]++(?:[{SPACE}{DASH}][0-9]++)*+"
+_GROUPS = rf"(?<![\w.])(?:(?<!/)|(?<=[0-9]/))[0-9]++(?>(?:[{SPACE}{DASH}][0-9]++)*)"
 _GROUP = "[0-9]++"
 _CARD_LENGTHS = {
     "34 37": (15,),  # American Express

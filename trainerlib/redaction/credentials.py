@@ -56,8 +56,8 @@ def _without_tail(url: str) -> str:
 _KEY_BLOCK = r"""
     -----BEGIN[ ](?:[A-Z0-9]{1,20}[ ]){0,3}PRIVATE[ ]KEY(?:[ ]BLOCK)?-----
     (?:
-        (?:[^-]|-(?!----))*+-----END[ ][A-Z0-9 ]{1,60}+-----
-      | (?:[\s\\nr]{0,8}+[A-Za-z0-9+/=]{16,}+)*+  # cut off before its end
+        (?>(?:[^-]|-(?!----))*)-----END[ ][A-Z0-9 ]{1,60}+-----
+      | (?>(?:[\s\\nr]{0,8}+[A-Za-z0-9+/=]{16,}+)*)  # cut off before its end
     )
     """
 
