@@ -512,3 +512,41 @@ def test_a_kill_after_the_record_leaves_a_reply_to_deliver(ws, chat):
     [pending] = ws.undelivered()
     assert (pending.conversation, pending.message.text) == ("telegram:42", "Hi")
     assert asyncio.run(whole(ws, chat, question)).id == pending.message.id
+
+
+# --- people of whom nothing is recorded ------------------------------------------------------------------------------
+
+
+def unrecorded(ws, text="When are you open?"):
+    async def read():
+        answer = ws.answer_unrecorded(text, conversation=CHAT, person="telegram:7")
+        return "".join([piece async for piece in answer]), answer
+
+    return asyncio.run(read())
+
+
+def test_an_answer_of_which_nothing_is_recorded(ws):
+    using(ws, Saying("At ", "9.", Completion("At 9.")))
+    before = ws.store.position
+    text, answer = unrecorded(ws)
+    assert (text, answer.text, answer.message) == ("At 9.", "At 9.", None)
+    assert ws.store.position == before
+
+
+def test_it_knows_what_was_corrected_for_others(ws, chat):
+    reply = ask(ws, chat)
+    ws.correct(reply.id, "9 to 18.", by="telegram:1")
+    assert unrecorded(ws, "what time do you open?")[0] == "9 to 18."
+
+
+def test_a_failure_of_it_is_not_recorded_either(ws):
+    using(ws, Failing(ModelUnavailableError("down")))
+    before = ws.store.position
+    with pytest.raises(ModelUnavailableError):
+        unrecorded(ws)
+    assert ws.store.position == before
+
+
+def test_a_question_without_words_is_refused(ws):
+    with pytest.raises(InvalidEventError):
+        ws.answer_unrecorded(" ", conversation=CHAT)

@@ -26,6 +26,7 @@ from trainerlib.conversations import Conversation, Message, fold
 from trainerlib.errors import InvalidEventError
 from trainerlib.events import RecordedEvent
 from trainerlib.examples import Turn
+from trainerlib.language import language
 from trainerlib.recall import Recalled
 from trainerlib.recipes import Recipe
 from trainerlib.settings import RecallSettings, Settings
@@ -193,6 +194,22 @@ class Prompts:
             context.append(given.id)
         context += [one.message if one.correction is None else one.correction for one in told]
         return Shown(Prompt(turns, told, dict(self._settings.chat.parameters)), instruction, tuple(context))
+
+    def alone(self, text: str, model: str) -> Prompt:
+        """What a model is shown of a question that is in no conversation.
+
+        Args:
+            text: the question.
+            model: name of the model.
+
+        Raises:
+            SettingsError: the workspace's instruction cannot be read.
+        """
+        recalled = self._recalled(text, model)
+        # `memory` reads what is recalled, and no instruction.
+        system = "" if model == MEMORY else instruct(read_instruction(self._directory), recalled, language(text))
+        turns = (Turn("system", system), Turn("user", text)) if system else (Turn("user", text),)
+        return Prompt(turns, recalled, dict(self._settings.chat.parameters))
 
     def _recalled(self, question: str, model: str) -> tuple[Recalled, ...]:
         """Similar questions, nearest first, as many as the settings allow."""

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainerlib.blanking import is_erased
 from trainerlib.chat.memory import MEMORY
-from trainerlib.chat.port import ChatModel, Completion
+from trainerlib.chat.port import ChatModel, Completion, Prompt
 from trainerlib.conversations import Message, fold, message_of
 from trainerlib.errors import InvalidEventError, KeyConflictError, ModelError, ModelUnavailableError, NotFoundError
 from trainerlib.events import (
@@ -251,6 +251,23 @@ class Replier:
             raise InvalidEventError(f"message {question} is not what a person said; only that is answered")
         return Answer(lambda: self._begin(recorded, model))
 
+    def answer_unrecorded(self, text: str, *, conversation: str, person: str) -> Answer:
+        """The answer to a question of which nothing is to be recorded: neither it, nor the reply, nor a failure.
+
+        Args:
+            text: the question; the model is shown it alone, and what is recalled.
+            conversation: id of the conversation, for which model answers and for its budget.
+            person: person id of who asks, for their budget.
+
+        Raises:
+            InvalidEventError: the question has no words.
+        """
+        if not text.strip():
+            raise InvalidEventError("a question has words")
+        return Answer(
+            lambda: _Writing(lambda writing: self._write_unrecorded(writing, text, conversation, person), lambda: None)
+        )
+
     async def close(self) -> None:
         """Let go of the models that were opened, and of their connections in the running event loop."""
         while self._models:
@@ -292,12 +309,22 @@ class Replier:
         else:
             writing.message = message_of(recorded)
 
-    async def _ask(self, writing: _Writing, question: RecordedEvent, shown: Shown) -> ReplyGenerated | None:
-        """What the model says; `None` when it was stopped before it said anything."""
+    async def _write_unrecorded(self, writing: _Writing, text: str, conversation: str, person: str) -> None:
+        writing.model = self.answering(conversation)
+        self._budgets.check(person=person, chat=conversation)
+        prompt = self._prompts.alone(text, writing.model)
+        writing.recalled = prompt.recalled
+        await self._written(writing, prompt)
+
+    async def _written(self, writing: _Writing, prompt: Prompt) -> tuple[str, Completion | None, float]:
+        """`(text, what the model says of it, seconds)` of an answer, told piece by piece.
+
+        The text is empty when it was stopped before there was any.
+        """
         completion: Completion | None = None
         began = time.monotonic()
         try:
-            async with self._opened(writing.model) as model, aclosing(model.stream(shown.prompt)) as stream:
+            async with self._opened(writing.model) as model, aclosing(model.stream(prompt)) as stream:
                 began = time.monotonic()
                 async for piece in stream:
                     if isinstance(piece, Completion):
@@ -315,11 +342,18 @@ class Replier:
         text = "".join(writing.pieces) if completion is None else completion.text
         if not text.strip():
             if writing.stopped:
-                return None
+                return "", None, latency
             raise ModelUnavailableError(f"{writing.model} gave an empty answer")
         if completion is None and not writing.stopped:
             raise ModelUnavailableError(f"{writing.model} ended without an answer")
         writing.known = completion is None or completion.known
+        return text, completion, latency
+
+    async def _ask(self, writing: _Writing, question: RecordedEvent, shown: Shown) -> ReplyGenerated | None:
+        """What the model says; `None` when it was stopped before it said anything."""
+        text, completion, latency = await self._written(writing, shown.prompt)
+        if not text:
+            return None
         recall = self._settings.recall
         return ReplyGenerated(
             text,

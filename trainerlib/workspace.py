@@ -466,6 +466,21 @@ class Workspace:
         name = conversation if isinstance(conversation, str) else conversation.id
         return self.replies.reply(name, to if isinstance(to, int) else to.id, model=model)
 
+    def answer_unrecorded(self, text: str, *, conversation: str, person: str = "") -> Answer:
+        """The answer to a question of which nothing is to be recorded, for people who do not want that.
+
+        It reads as the answer of `reply` does, and its `message` is always `None`.
+
+        Args:
+            text: the question; the model is shown it alone, and similar corrections.
+            conversation: id of the conversation it belongs to, which decides the model.
+            person: person id of who asks, for their budget.
+
+        Raises:
+            InvalidEventError: the question has no words.
+        """
+        return self.replies.answer_unrecorded(text, conversation=conversation, person=person)
+
     def deliver(self, reply_id: int, platform_ids: Sequence[str] = ()) -> None:
         """Record that the platform took a reply; once is enough, and the first word counts.
 
