@@ -20,8 +20,9 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from hashlib import blake2b
+from hashlib import sha256
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -29,11 +30,15 @@ from trainerlib.consent import Permissions
 from trainerlib.conversations import Conversation, Correction, Feedback, Message
 from trainerlib.events import from_microseconds
 from trainerlib.examples import ConversationExamples, Turn, Window
-from trainerlib.near_duplicates import fingerprint_of, word_hashes
+from trainerlib.near_duplicates import fingerprint_of, normalised_words, words_of
 from trainerlib.quality import filters
 from trainerlib.recipes import Recipe
 from trainerlib.redaction import Redaction, Redactor
+from trainerlib.redaction.traces import traces_of
 from trainerlib.tokens import estimate_tokens
+
+if TYPE_CHECKING:
+    from _hashlib import HASH
 
 _encode = msgspec.json.Encoder().encode
 
@@ -74,8 +79,58 @@ class Prepared(msgspec.Struct, frozen=True, gc=False, array_like=True):
     said: tuple[bytes, ...] = ()
 
 
+class _Draft:
+    """A conversation that may be used, on its way to what is `Prepared`.
+
+    Attributes:
+        conversation: the conversation.
+        ground: on what ground it may be used.
+        replies: its candidates.
+        dialogue: it as its model should see it.
+        offers: `(index, message, window)` of each reply in the dialogue; in place of a window the reason why there is none.
+        digests: of the windows.
+        excluded: `(message id, reason)` of each reply without a window.
+        line: the windows with their turns; `None` without any.
+        fingerprint: of its `likeness`, where near-duplicates are looked for.
+        said: of its `likeness`, likewise.
+    """
+
+    __slots__ = ("conversation", "dialogue", "digests", "excluded", "fingerprint", "ground", "line", "offers", "replies",
+                 "said")  # fmt: skip
+
+    def __init__(self, conversation: Conversation, ground: str, replies: list[Message], dialogue: Dialogue) -> None:
+        self.conversation = conversation
+        self.ground = ground
+        self.replies = replies
+        self.dialogue = dialogue
+        self.offers: list[tuple[int, Message, Window | str]] = []
+        self.digests: list[bytes] = []
+        self.excluded: list[tuple[int, str]] = []
+        self.line: ConversationExamples | None = None
+        self.fingerprint = _NOTHING
+        self.said: tuple[bytes, ...] = ()
+
+    def prepared(self) -> Prepared:
+        """What was made of it."""
+        line, redact = self.line, self.dialogue.redact
+        judged = [message for message in self.replies if message.feedback or message.corrections]
+        return Prepared(
+            self.conversation.id,
+            len(self.replies),
+            _encode(line) if line is not None else b"",
+            len(line.examples) if line is not None else 0,
+            tuple(self.digests),
+            tuple(self.excluded),
+            self.ground if line is not None else "",
+            sum(map(_disagree, judged)),
+            redact.counts if redact is not None and line is not None else {},
+            self.fingerprint.tobytes(),
+            self.said,
+        )
+
+
 class Preparer:
-    """Applies a recipe to conversations one at a time.
+    """Applies a recipe to conversations, to each by itself.
 
     Args:
         recipe: what to take, and how.
@@ -91,6 +146,27 @@ class Preparer:
 
     def prepare(self, conversation: Conversation) -> Prepared:
         """What the recipe makes of a conversation."""
+        return self.prepare_all([conversation])[0]
+
+    def prepare_all(self, conversations: Sequence[Conversation]) -> list[Prepared]:
+        """What the recipe makes of each of some conversations.
+
+        A step is taken for all of them before the next one, so that its code is still in the processor's cache.
+        """
+        begun = [self._begun(conversation) for conversation in conversations]
+        drafts = [one for one in begun if isinstance(one, _Draft)]
+        for step in (self._offer, self._filter, self._digest, self._finish):
+            for draft in drafts:
+                step(draft)
+        if self._recipe.near_duplicates > 0:
+            finished = [draft for draft in drafts if draft.line is not None]
+            found = likenesses([draft.line for draft in finished if draft.line is not None])
+            for draft, (fingerprint, said) in zip(finished, found, strict=True):
+                draft.fingerprint, draft.said = fingerprint, said
+        return [one if isinstance(one, Prepared) else one.prepared() for one in begun]
+
+    def _begun(self, conversation: Conversation) -> Prepared | _Draft:
+        """What is to be made of a conversation, or what there is to say when nothing of it is taken."""
         replies = [message for message in conversation.messages if message.role == "assistant"]
         if not replies:
             return Prepared(conversation.id)
@@ -100,42 +176,65 @@ class Preparer:
             return Prepared(
                 conversation.id, len(replies), excluded=tuple([(message.id, reason) for message in replies])
             )
-        dialogue = self._dialogue(conversation)
-        excluded = [(message.id, reason) for message, reason in dialogue.dropped]
-        windows: list[Window] = []
-        digests: list[bytes] = []
-        needed = 0
-        for index, message in dialogue.candidates:
-            window = self._window(dialogue, index, message, digests)
+        return _Draft(conversation, ground, replies, self._dialogue(conversation))
+
+    def _offer(self, draft: _Draft) -> None:
+        """Find what each candidate offers, before it is filtered."""
+        dialogue = draft.dialogue
+        draft.offers = [
+            (index, message, self._window(dialogue, index, message)) for index, message in dialogue.candidates
+        ]
+
+    def _filter(self, draft: _Draft) -> None:
+        """Put the reason of a filter in place of each window that it refuses."""
+        if not self._filters:
+            return
+        turns, offers = draft.dialogue.turns, draft.offers
+        for place, (index, message, window) in enumerate(offers):
+            if isinstance(window, str) or window.chosen is None:
+                continue
+            context = turns[window.start : window.stop]
+            for reason, keeps in self._filters:
+                if not keeps(context, window.chosen):
+                    offers[place] = (index, message, reason)
+                    break
+
+    def _digest(self, draft: _Draft) -> None:
+        """Digest what each window says, by which exact duplicates are found."""
+        if self._recipe.duplicates != "exclude":
+            return
+        dialogue, digests = draft.dialogue, draft.digests
+        for index, _message, window in draft.offers:
             if isinstance(window, str):
-                excluded.append((message.id, window))
+                continue
+            start, stop, system = window.start, window.stop, window.system
+            good, bad = dialogue.reply(index, window.chosen), dialogue.reply(index, window.rejected)
+            if bad:
+                hashed = dialogue.hashed(start, stop, system)
+                if good:
+                    digests.append(_digest(hashed, good))
+                digests.append(_digest(hashed, bad + b"-"))
+                if good:
+                    # Each side may have been seen with another: only the same two together are a duplicate.
+                    digests.append(_digest(hashed, good + bad + b"="))
+            elif good is dialogue.encoded[index] and stop == index:
+                # The usual case: the reply is the turn after its context.
+                digests.append(dialogue.hashed(start, stop + 1, system).digest()[:16])
             else:
-                windows.append(window)
-                needed = max(needed, window.stop)
-        disagreements = sum([_disagree(message) for message in replies if message.feedback or message.corrections])
-        if not windows:
-            return Prepared(conversation.id, len(replies), excluded=tuple(excluded), disagreements=disagreements)
-        line = ConversationExamples(
-            conversation.id,
-            conversation.position,
-            tuple(dialogue.turns[:needed]),
-            tuple(windows),
-            tuple(dialogue.systems),
-        )
-        fingerprint, said = likeness(line) if self._recipe.near_duplicates > 0 else (_NOTHING, ())
-        return Prepared(
-            conversation.id,
-            len(replies),
-            _encode(line),
-            len(windows),
-            tuple(digests),
-            tuple(excluded),
-            ground,
-            disagreements,
-            dialogue.redact.counts if dialogue.redact is not None else {},
-            fingerprint.tobytes(),
-            said,
-        )
+                digests.append(_digest(dialogue.hashed(start, stop, system), good))
+
+    def _finish(self, draft: _Draft) -> None:
+        """Make the line of the windows that are left, and list the reasons of the others."""
+        dialogue = draft.dialogue
+        draft.excluded = [(message.id, reason) for message, reason in dialogue.dropped]
+        draft.excluded += [(message.id, reason) for _, message, reason in draft.offers if isinstance(reason, str)]
+        windows = [window for _, _, window in draft.offers if not isinstance(window, str)]
+        if windows:
+            turns = dialogue.turns[: max([window.stop for window in windows])]
+            conversation = draft.conversation
+            draft.line = ConversationExamples(
+                conversation.id, conversation.position, tuple(turns), tuple(windows), tuple(dialogue.systems)
+            )
 
     def turns(self, conversation: Conversation) -> list[list[Message]]:
         """The messages that each turn of the conversation's dialogue is made of."""
@@ -151,8 +250,8 @@ class Preparer:
         redaction = self._redactor.conversation() if self._redactor is not None else None
         return Dialogue(conversation, self._recipe, redaction)
 
-    def _window(self, dialogue: Dialogue, index: int, message: Message, digests: list[bytes]) -> Window | str:
-        """The example a candidate makes, its digests added, or the reason why it makes none."""
+    def _window(self, dialogue: Dialogue, index: int, message: Message) -> Window | str:
+        """The example a candidate makes, or the reason why it makes none."""
         stop = dialogue.question(index, message)
         if stop is None:
             return "no-question"
@@ -161,31 +260,8 @@ class Preparer:
             return sides
         chosen, rejected = sides
         system = dialogue.system_before[index]
-        good, good_tokens = dialogue.reply(index, chosen)
-        bad, bad_tokens = dialogue.reply(index, rejected)
-        start = dialogue.start(stop, system, max(good_tokens, bad_tokens))
-        if start is None:
-            return "context-limit"
-        if chosen is not None and self._filters:
-            context = dialogue.turns[start:stop]
-            for reason, keeps in self._filters:
-                if not keeps(context, chosen):
-                    return reason
-        if self._recipe.duplicates == "exclude":
-            if bad:
-                hashed = dialogue.hashed(start, stop, system)
-                if good:
-                    digests.append(_digest(hashed, good))
-                digests.append(_digest(hashed, bad + b"-"))
-                if good:
-                    # Each side may have been seen with another: only the same two together are a duplicate.
-                    digests.append(_digest(hashed, good + bad + b"="))
-            elif good is dialogue.encoded[index] and stop == index:
-                # The usual case: the reply is the turn after its context.
-                digests.append(dialogue.hashed(start, stop + 1, system).digest())
-            else:
-                digests.append(_digest(dialogue.hashed(start, stop, system), good))
-        return Window(message.id, start, stop, chosen, rejected, system)
+        start = dialogue.start(stop, system, max([estimate_tokens(side) for side in sides if side is not None]))
+        return "context-limit" if start is None else Window(message.id, start, stop, chosen, rejected, system)
 
 
 def likeness(line: ConversationExamples) -> tuple[array[int], tuple[bytes, ...]]:
@@ -194,39 +270,60 @@ def likeness(line: ConversationExamples) -> tuple[array[int], tuple[bytes, ...]]
     The fingerprint is that of all its examples say: its turns, then the sides that are no turn of it. `said` has 16
     bytes for each example, the same for examples that differ in case, punctuation and spaces alone.
     """
+    return likenesses([line])[0]
+
+
+def likenesses(lines: Sequence[ConversationExamples]) -> list[tuple[array[int], tuple[bytes, ...]]]:
+    """The `likeness` of each of some conversations; as in `Preparer.prepare_all` a step is taken for all at once."""
+    texts = list(map(_texts, lines))
+    words = [words_of(known) for known in texts]
+    normal = list(map(normalised_words, words))
+    fingerprints = list(map(fingerprint_of, words))
+    return list(zip(fingerprints, map(_said, lines, texts, normal), strict=True))
+
+
+def _texts(line: ConversationExamples) -> list[str]:
+    """The turns of a conversation, then each side of an example that is none of them."""
     texts = [turn.content for turn in line.turns]
-    turns = list(map(word_hashes, texts))
-    hashes = dict(zip(texts, turns, strict=True))
-    document = turns.copy()
+    known = set(texts)
+    for window in line.examples:
+        for side in (window.chosen, window.rejected):
+            if side is not None and side not in known:
+                known.add(side)
+                texts.append(side)
+    return texts
+
+
+def _said(line: ConversationExamples, texts: list[str], normal: bytes) -> tuple[bytes, ...]:
+    """A digest of what each example says.
+
+    Args:
+        line: the examples.
+        texts: their texts.
+        normal: the texts as `normalised_words` gives them.
+    """
+    places = dict(zip(texts, range(len(texts)), strict=True))
+    begins = list(accumulate([len(text) + 1 for text in normal.split(b"\xff")]))
     said: list[bytes] = []
     # Windows mostly begin at the first turn, so the hash of the last context is gone on with.
-    context, done = blake2b(digest_size=16), 0
+    context, done = sha256(), 0
     for window in line.examples:
-        start, stop, chosen, rejected = window.start, window.stop, window.chosen, window.rejected
-        if rejected is None and not start and done <= stop < len(texts) and chosen == texts[stop]:
-            # The usual case: the reply is the turn after its context.
-            context.update(_joined(turns[done : stop + 1]))
-            done = stop + 1
-            said.append(context.digest())
-            continue
-        for side in (chosen, rejected):
-            if side is not None and side not in hashes:
-                hashes[side] = word_hashes(side)
-                document.append(hashes[side])
-        if start or stop < done:
-            hashed = blake2b(_joined(turns[start:stop]), digest_size=16)
+        start, stop = window.start, window.stop
+        side = window.chosen if window.chosen is not None else window.rejected or ""
+        # The usual case: the reply is the text after its context.
+        follows = stop < len(texts) and texts[stop] == side
+        end = stop + 1 if follows else stop
+        if start or end < done:
+            hashed = sha256(normal[begins[start] : begins[end]])
         else:
-            context.update(_joined(turns[done:stop]))
-            done = stop
-            hashed = context.copy()
-        hashed.update(_joined([hashes[chosen if chosen is not None else rejected or ""]]))
-        said.append(hashed.digest())
-    return fingerprint_of(b"".join(document)), tuple(said)
-
-
-def _joined(turns: Sequence[bytes]) -> bytes:
-    """Turns with their ends marked: their hashes are 16 bytes a word."""
-    return b"\n".join((*turns, b""))
+            context.update(normal[begins[done] : begins[end]])
+            done = end
+            hashed = context if follows else context.copy()
+        if not follows:
+            place = places[side]
+            hashed.update(normal[begins[place] : begins[place + 1]])
+        said.append(hashed.digest()[:16])
+    return tuple(said)
 
 
 def _disagree(message: Message) -> bool:
@@ -237,16 +334,16 @@ def _disagree(message: Message) -> bool:
     return bool(ratings and min(ratings) < 0 < max(ratings)) or len({item.text for item in message.corrections}) > 1
 
 
-def _digest(context: blake2b, side: bytes) -> bytes:
+def _digest(context: HASH, side: bytes) -> bytes:
     hashed = context.copy()
     hashed.update(side)
-    return hashed.digest()
+    return hashed.digest()[:16]
 
 
 class Dialogue:
     """A conversation as its model should see it: turns in order, the instruction in force at each, what is no turn."""
 
-    __slots__ = ("_hashed", "_hashed_stop", "_hashed_system", "_recipe", "_size", "_tokens", "candidates", "dropped",
+    __slots__ = ("_ends", "_hashed", "_hashed_stop", "_hashed_system", "_joined", "_recipe", "_tokens", "candidates", "dropped",
                  "encoded", "numbers", "redact", "sent", "system_before", "systems", "turns")  # fmt: skip
 
     def __init__(self, conversation: Conversation, recipe: Recipe, redact: Redaction | None) -> None:
@@ -265,21 +362,23 @@ class Dialogue:
             system = 0
         before: Message | None = None
         turns, numbers = self.turns, self.numbers
-        for message in conversation.messages:
-            role = message.role
+        texts = [message.content if message.attachments else message.text for message in conversation.messages]
+        # Most texts show nothing of a value, which is told of all at once.
+        shown = traces_of(texts) if redact is not None else [b""] * len(texts)
+        for message, text, traces in zip(conversation.messages, texts, shown, strict=True):
+            role, content = message.role, text
             if role == "system":
                 if not message.deleted:
                     system = self._system(message.text, system)
                 continue
-            content = message.content if message.attachments else message.text
             if message.deleted or message.delivered is None or role == "tool" or not content or content.isspace():
                 # Seldom; only a correction gives such a message a place in the dialogue.
                 reason = _no_turn(message, content)
                 if reason or role == "tool":
                     self._leave_out(message, reason)
                     continue
-            if redact is not None:
-                content = redact(content)
+            if redact is not None and (traces or redact.thorough):
+                content = redact(content, traces)
             index = len(turns)
             if message.timed and before is not None and before.role == role and self._continues(before, message):
                 index -= 1
@@ -307,9 +406,10 @@ class Dialogue:
         """What windows over the turns are measured and compared by."""
         # JSON tells where each turn ends, whatever its text.
         self.encoded = list(map(_encode, self.turns))
-        self._size = sum(map(len, self.encoded))
+        self._joined = b"".join(self.encoded)
+        self._ends = [0, *accumulate(map(len, self.encoded))]
         self._tokens: list[int] | None = None
-        self._hashed = blake2b(digest_size=16)
+        self._hashed = sha256()
         self._hashed_system, self._hashed_stop = -1, 0
 
     def _leave_out(self, message: Message, reason: str) -> None:
@@ -351,12 +451,11 @@ class Dialogue:
                 return named + 1
         return index if index and self.turns[index - 1].role == "user" else None
 
-    def reply(self, index: int, text: str | None) -> tuple[bytes, int]:
-        """A side as JSON that tells where it ends, empty for none, and its tokens; ready made when it is the turn's."""
+    def reply(self, index: int, text: str | None) -> bytes:
+        """A side as JSON that tells where it ends, empty for none; ready made when it is the turn's."""
         if text is None:
-            return b"", 0
-        ready = text is self.turns[index].content
-        return self.encoded[index] if ready else _encode(Turn("assistant", text)), estimate_tokens(text)
+            return b""
+        return self.encoded[index] if text is self.turns[index].content else _encode(Turn("assistant", text))
 
     def start(self, stop: int, system: int, reply_tokens: int) -> int | None:
         """Index of the first turn that fits the limits; `None` when not even the question does."""
@@ -365,7 +464,7 @@ class Dialogue:
             budget -= estimate_tokens(self.systems[system])
         start = max(0, stop - self._recipe.context_turns)
         # A text has fewer tokens than its JSON has bytes by four, so most conversations fit without being counted.
-        if self._size > 4 * budget:
+        if len(self._joined) > 4 * budget:
             if self._tokens is None:
                 # Sums up to each turn, so that any window's count is one subtraction.
                 self._tokens = [0, *accumulate([estimate_tokens(turn.content) for turn in self.turns])]
@@ -379,17 +478,17 @@ class Dialogue:
             start += 1
         return start
 
-    def hashed(self, start: int, stop: int, system: int) -> blake2b:
+    def hashed(self, start: int, stop: int, system: int) -> HASH:
         """The hash of some turns and the instruction, to go on with: the same only for those that say the same.
 
         Windows of a conversation mostly begin at its first turn, so the hash of the last one is gone on with.
         """
         if start or system != self._hashed_system or stop < self._hashed_stop:
-            hashed = blake2b(b"" if system < 0 else _encode(self.systems[system]), digest_size=16)
+            hashed = sha256(b"" if system < 0 else _encode(self.systems[system]))
             done = start
         else:
             hashed, done = self._hashed, self._hashed_stop
-        hashed.update(b"".join(self.encoded[done:stop]))
+        hashed.update(self._joined[self._ends[done] : self._ends[stop]])
         if start == 0:
             self._hashed, self._hashed_system, self._hashed_stop = hashed, system, stop
         return hashed

@@ -48,7 +48,7 @@ import unicodedata
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import compress
 from operator import add, ne
@@ -90,6 +90,9 @@ _RANDOM = (1 << 61) - 1 | (1 << 61) - 1 << 64
 _LEADING = 1 << 61 << 64
 _LOWEST = 1 << 61
 
+_END = b"\xff"
+"""A word that no text has, as UTF-8 has no such byte: where a text ends."""
+
 _PAIR = 16
 """Bytes of a word's two numbers."""
 
@@ -128,7 +131,7 @@ class _Remembered(dict[bytes, bytes]):
     """What a function gives for each of the last words.
 
     Args:
-        function: of a word as `_split` gives it.
+        function: of a word as `words_of` gives it.
     """
 
     def __init__(self, function: Callable[[bytes], bytes]) -> None:
@@ -144,21 +147,30 @@ class _Remembered(dict[bytes, bytes]):
         return made
 
 
-def _split(text: str) -> list[bytes]:
-    """A text at spaces and ASCII punctuation; what is ASCII is in lower case, what is not is as it was."""
-    return text.encode(errors="surrogatepass").translate(_FOLDED).split()
+def words_of(texts: Iterable[str]) -> list[bytes]:
+    r"""Texts at spaces and ASCII punctuation; what is ASCII is in lower case, what is not is as it was.
+
+    The byte FF is a word of its own, and stands before the first text and after each.
+
+    >>> words_of(["When ARE you", "open?"])
+    [b'\xff', b'when', b'are', b'you', b'\xff', b'open', b'\xff']
+    """
+    data = [text.encode(errors="surrogatepass") for text in texts]
+    return b" \xff ".join([b"", *data, b""]).translate(_FOLDED).split()
 
 
 def _normalised(word: bytes) -> bytes:
-    """The words in one that `_split` gave, a space between: none in `🙂`, two in `don’t`."""
-    if word.isascii():
+    """The words in one that `words_of` gave, a space between: none in `🙂`, two in `don’t`."""
+    if word.isascii() or word == _END:
         return word
     text = _NEWER.sub(" ", word.decode(errors="surrogatepass"))
     return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold().replace("ё", "е"))).encode()
 
 
 def _hashed(word: bytes) -> bytes:
-    """Two random numbers, 16 bytes together, for each word in one that `_split` gave."""
+    """Two random numbers, 16 bytes together, for each word in one that `words_of` gave."""
+    if word == _END:
+        return b""
     digests = [blake2b(one, digest_size=_PAIR).digest() for one in _normalised(word).split()]
     pairs = [int.from_bytes(digest, "little") & _RANDOM | _LEADING for digest in digests]
     return b"".join([pair.to_bytes(_PAIR, "little") for pair in pairs])
@@ -174,16 +186,15 @@ def normalised(text: str) -> str:
     >>> normalised("Ещё  раз: «Спасибо», BYE!"), normalised("🙂")
     ('еще раз спасибо bye', '')
     """
-    return b" ".join(filter(None, map(_normalised_words, _split(text)))).decode()
+    return normalised_words(words_of([text])).strip(b"\xff ").decode()
 
 
-def word_hashes(text: str) -> bytes:
-    """16 bytes for each word of a text: the same for texts that differ in case and punctuation alone.
-
-    >>> word_hashes("Ещё раз!") == word_hashes("ещё  РАЗ"), len(word_hashes("Ещё раз!"))
-    (True, 32)
-    """
-    return b"".join(map(_hashed_words, _split(text)))
+def normalised_words(words: Sequence[bytes]) -> bytes:
+    """What `words_of` gave, normalised, with a space between: equal for what differs in case and punctuation alone."""
+    joined = b" ".join(words)
+    if joined.replace(_END, b"").isascii():
+        return joined
+    return b" ".join(filter(None, map(_normalised_words, words)))
 
 
 def fingerprint(texts: Iterable[str]) -> array[int]:
@@ -200,14 +211,15 @@ def fingerprint(texts: Iterable[str]) -> array[int]:
     >>> len(fingerprint(["When are you open?"])), len(fingerprint(["Да."])), len(fingerprint(["👍"]))
     (3, 1, 0)
     """
-    return fingerprint_of(b"".join(map(word_hashes, texts)))
+    return fingerprint_of(words_of(texts))
 
 
-def fingerprint_of(words: bytes) -> array[int]:
-    """The `fingerprint` of a document whose `word_hashes` are known."""
+def fingerprint_of(words: Iterable[bytes]) -> array[int]:
+    """The `fingerprint` of the texts whose `words_of` are known."""
+    pairs = b"".join(map(_hashed_words, words))
     found: array[float] = array("d")
-    for start in range(0, max(len(words) - _PAIR, 1), _PIECE):
-        piece = words[start : start + _PIECE + _PAIR]
+    for start in range(0, max(len(pairs) - _PAIR, 1), _PIECE):
+        piece = pairs[start : start + _PIECE + _PAIR]
         numbers = int.from_bytes(piece, "little")
         # As 64-bit numbers a1 b1 a2 b2 a3 b3: XOR with what follows makes every second one b1^a2, b2^a3.
         mixed = array("d", (numbers ^ numbers >> 64).to_bytes(len(piece), "little"))
@@ -270,8 +282,8 @@ class _Document:
 
     __slots__ = ("_bands", "_cyclic", "_further", "_places", "_set", "_sketch", "data", "hashes", "keys", "wanted")
 
-    def __init__(self, fingerprint: array[int], bands: _Bands) -> None:
-        self.data = fingerprint.tobytes()
+    def __init__(self, fingerprint: array[int], data: bytes, bands: _Bands) -> None:
+        self.data = data
         self.hashes = len(fingerprint)
         self._bands = bands
         self._cyclic = fingerprint[:]
@@ -454,8 +466,9 @@ class NearIndex:
 
     def _document(self, fingerprint: array[int]) -> _Document:
         """The fingerprint's; what is looked up is mostly added next, so the last one is kept."""
-        if self._last is None or self._last.data != fingerprint.tobytes():
-            self._last = _Document(fingerprint, self._bands)
+        data = fingerprint.tobytes()
+        if self._last is None or self._last.data != data:
+            self._last = _Document(fingerprint, data, self._bands)
         return self._last
 
     def _earliest(self, document: _Document, shelf: _Shelf) -> int | None:

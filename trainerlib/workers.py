@@ -25,13 +25,17 @@ import msgspec
 from trainerlib import errors
 from trainerlib.candidates import Prepared, Preparer
 from trainerlib.consent import Permissions
-from trainerlib.conversations import fold
+from trainerlib.conversations import Conversation, fold
 from trainerlib.events import JsonObject
 from trainerlib.recipes import Recipe
 from trainerlib.store.rows import Rows, Statements, reading
 
 _BLOCK = 128
 """Streams a worker takes at a time."""
+
+_TOGETHER = 16
+"""Conversations prepared step by step together: enough to keep each step's code in the processor's cache, and few enough
+to keep them there too."""
 
 _FRAME = 1 << 18
 """Bytes of prepared lines from which a worker sends what it has."""
@@ -94,19 +98,25 @@ def prepare(
         after: leave out streams up to this id.
         last: leave out streams after this id.
     """
-    one = Preparer(recipe, permissions).prepare
+    several = Preparer(recipe, permissions).prepare_all
     prepared: list[Prepared] = []
     read = size = 0
+    some: list[Conversation] = []
     for events in rows.by_stream(after=after, last=last, until=until):
         read += len(events)
         if events[0].stream.startswith("conversation/"):
-            prepared.append(one(fold(events)))
-            size += len(prepared[-1].line)
+            some.append(fold(events))
+        if len(some) < _TOGETHER and read <= _EVENTS:
+            continue
+        made = several(some)
+        some.clear()
+        prepared += made
+        size += sum([len(one.line) for one in made])
         if size > _FRAME or read > _EVENTS:
             yield Batch(read, prepared)
             prepared = []
             read = size = 0
-    yield Batch(read, prepared)
+    yield Batch(read, prepared + several(some))
 
 
 def count(wanted: int | None, events: int) -> int:

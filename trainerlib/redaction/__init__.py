@@ -31,7 +31,7 @@ from trainerlib.errors import RecipeError
 from trainerlib.redaction import accounts, addresses, credentials, phones, presidio
 from trainerlib.redaction.finding import Finder
 from trainerlib.redaction.names import Names
-from trainerlib.redaction.traces import NO_TRACES, is_suspect
+from trainerlib.redaction.traces import is_suspect, traces_of
 
 __all__ = ["KINDS", "PRESIDIO", "Redaction", "Redactor"]
 
@@ -107,6 +107,7 @@ class Redaction:
 
     Attributes:
         counts: values replaced so far, by kind; `name` for names, a pattern's own name for what it matched.
+        thorough: every text is looked at, whatever its traces: for a name, say, or a secret that was found before.
 
     >>> redact = Redactor(["email", "secret"]).conversation()
     >>> redact("<email_1> wrote to a@example.com"), redact("a@example.com wrote back")
@@ -121,11 +122,11 @@ class Redaction:
         "_known",
         "_last",
         "_names",
-        "_own",
         "_patterns",
         "_placeholders",
         "_taken",
         "counts",
+        "thorough",
     )
 
     def __init__(
@@ -140,22 +141,27 @@ class Redaction:
         self._patterns = patterns
         self._names = names
         self._entities = entities
-        self._own = bool(patterns or names or entities)
+        self.thorough = bool(patterns or names or entities)
         self._placeholders: dict[tuple[str, str], str] = {}
         self._last: dict[str, int] = {}
         self._taken: set[str] = set()
         self._known: list[str] = []
 
-    def __call__(self, text: str) -> str:
-        """`text` with placeholders in place of the values in it."""
-        # Nearly every text ends here: two calls in C, and no call of Python.
-        traces = text.encode("utf-8", "surrogatepass").translate(None, NO_TRACES)
-        if not traces and not self._own:
+    def __call__(self, text: str, traces: bytes | None = None) -> str:
+        """`text` with placeholders in place of the values in it.
+
+        Args:
+            text: the text.
+            traces: its `traces_of`, where they are known: without any, and where it is not `thorough`, nothing is replaced.
+        """
+        if traces is None:
+            traces = traces_of([text])[0]
+        if not traces and not self.thorough:
             return text
         if b"<" in traces:
             self._taken.update(_PLACEHOLDER.findall(text))
         suspect = is_suspect(text, traces)
-        return self._redacted(text, suspect=suspect) if suspect or self._own else text
+        return self._redacted(text, suspect=suspect) if suspect or self.thorough else text
 
     def _redacted(self, text: str, *, suspect: bool) -> str:
         while True:
@@ -173,7 +179,7 @@ class Redaction:
             if text == before:
                 break
             # A replacement may bare what it hid. Each round leaves less that is no placeholder, so this ends.
-            suspect = is_suspect(text, text.encode("utf-8", "surrogatepass").translate(None, NO_TRACES))
+            suspect = is_suspect(text, traces_of([text])[0])
         return text if self._entities is None else self._replace_entities(self._entities, text)
 
     def _placeholder(self, kind: str, value: str) -> str:
@@ -187,7 +193,7 @@ class Redaction:
             self._placeholders[kind, value] = found
             if kind == "secret" and len(value) >= 6 and not value.isalpha():
                 self._known.append(value)
-                self._own = True
+                self.thorough = True
         return found
 
     def _replace_known(self, text: str) -> str:
