@@ -70,7 +70,7 @@ class SplitKeeper:
 
     def __init__(self, threshold: float) -> None:
         self._index = NearIndex(threshold)
-        self._said: dict[bytes, int] = {}
+        self._said: dict[int, set[bytes]] = {number: set() for number in range(len(SPLITS))}
 
     def place(self, line: bytes, prepared: Prepared | None, split: str) -> Placed:
         """Where a conversation goes, and what of it.
@@ -93,14 +93,15 @@ class SplitKeeper:
             split = SPLITS[next(iter(near))]
         number = SPLITS.index(split)
         refused: list[tuple[int, str]] = []
-        if any(self._said.get(text, number) != number for text in texts):
+        elsewhere = [said for other, said in self._said.items() if other != number and not said.isdisjoint(texts)]
+        if elsewhere:
             decoded = _decode_line(line)
             kept: list[Window] = []
             for window, text in zip(decoded.examples, texts, strict=True):
-                if self._said.get(text, number) == number:
-                    kept.append(window)
-                else:
+                if any(text in said for said in elsewhere):
                     refused.append((window.message, "said-elsewhere"))
+                else:
+                    kept.append(window)
             line = shortened(decoded, kept)
             if not line:
                 return Placed(split, line, refused)
@@ -109,7 +110,7 @@ class SplitKeeper:
             if self._index.labels(marks).keys() - {number}:
                 return Placed(split, b"", refused + _all(line, "near-both"))
         self._index.add(marks, number)
-        self._said.update(dict.fromkeys(texts, number))
+        self._said[number].update(texts)
         return Placed(split, line, refused)
 
 
