@@ -28,6 +28,7 @@ from trainerlib.events import (
     RecordedEvent,
     ReplyFailed,
     ReplyGenerated,
+    RoleGiven,
     TranscriptRecorded,
 )
 
@@ -222,6 +223,13 @@ def test_what_they_said_about_consent_goes():
         ConsentGiven("2026-11", "Я, Ольга, согласна", OLGA), OLGA, NAME, frozenset()
     ) == ConsentGiven("2026-11", "", NAME)
     assert blank_elsewhere(ConsentWithdrawn(BEN, "я Ольга"), OLGA, NAME, frozenset()) == ConsentWithdrawn(BEN)
+
+
+def test_who_gave_a_role_goes_and_the_role_stays():
+    """In the stream of whoever has it."""
+    given = RoleGiven("trainer", OLGA)
+    assert blank_elsewhere(given, OLGA, NAME, frozenset()) == RoleGiven("trainer", NAME)
+    assert blank_elsewhere(given, BEN, NAME, frozenset()) == given
 
 
 def test_an_import_loses_names_and_quotes():

@@ -16,6 +16,7 @@ from trainerlib.events import (
     ConsentWithdrawn,
     Imported,
     RecordedEvent,
+    RoleGiven,
     TrainingAttempted,
     TrainingFailed,
     TrainingRequested,
@@ -129,6 +130,33 @@ def test_the_same_again_is_not_recorded_but_a_new_wording_is(ws):
     person.withdraw_consent()
     person.withdraw_consent()
     assert types(ws) == ["consent.given", "consent.given", "consent.withdrawn"]
+
+
+def test_a_role_is_given_to_a_person(ws):
+    """The last one counts, the same again is not recorded, and it says nothing about consent."""
+    person = ws.person("telegram:7")
+    assert person.role is None
+    person.give_role("trainer", by="telegram:1")
+    person.give_role("trainer", by="telegram:2")
+    assert (person.role, person.consent.status) == ("trainer", "unknown")
+    person.give_consent(wording="1")
+    person.give_role("person")
+    person.give_consent(wording="1")
+    assert (ws.person("telegram:7").role, person.consent.status) == ("person", "given")
+    assert repr(person).endswith(", person")
+    assert types(ws) == ["role.given", "consent.given", "role.given"]
+
+
+def test_there_are_three_roles(ws):
+    with pytest.raises(InvalidEventError, match="no role 'admin'; there is owner, trainer, person"):
+        ws.person("telegram:7").give_role("admin")
+    assert types(ws) == []
+
+
+def test_a_role_is_no_consent():
+    """Whoever was only given a role has said nothing about training."""
+    given = fold([RecordedEvent(1, "person/telegram:7", 1, RoleGiven("trainer", "telegram:1"), 0)])
+    assert given.status("telegram:7") == "unknown"
 
 
 def test_a_person_has_an_id(ws):

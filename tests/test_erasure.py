@@ -22,6 +22,7 @@ from trainerlib.events import (
     DatasetArchived,
     MessageRecorded,
     ReplyGenerated,
+    RoleGiven,
     TrainingRequested,
     TrainingSucceeded,
     TranscriptRecorded,
@@ -631,6 +632,22 @@ def test_everything_about_a_person_is_handed_out(ws):
     assert (rated["rating"], rated["text"], withdrawn["feedback"]) == (-1, "длинно", feedback.id)
     assert "Ben" not in str(records).replace("Hi, Ben!", "")
     assert msgspec.json.decode(msgspec.json.encode(records[3]))["at"] == "2026-03-02T09:00:00Z"
+
+
+def test_a_role_is_handed_out_and_erased(ws):
+    """Theirs goes with them; those they gave stay, without saying that it was they."""
+    ws.person(OLGA).give_role("owner", by="telegram:1")
+    ws.person(BEN).give_role("trainer", by=OLGA)
+    role = next(record for record in export_person(ws.store, OLGA) if record["kind"] == "role given")
+    assert (role["role"], role["by"]) == ("owner", "telegram:1")
+    erase(ws)
+    assert (ws.person(OLGA).role, ws.person(BEN).role) == (None, "trainer")
+    log = [recorded.event for recorded in ws.store.read_all()]
+    assert [event.by for event in log if isinstance(event, RoleGiven)] == [
+        "telegram:1",
+        pseudonym(ws.store.log_id, OLGA),
+    ]
+    assert ws.verify() == []
 
 
 def test_somebody_erased_has_nothing_to_be_handed_out(ws):

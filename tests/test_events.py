@@ -49,6 +49,7 @@ from trainerlib.events import (
     ReplyDelivered,
     ReplyFailed,
     ReplyGenerated,
+    RoleGiven,
     TrainingAttempted,
     TrainingCancelled,
     TrainingCheckpointed,
@@ -200,6 +201,7 @@ FROZEN = {
     "dataset.archived.1": DatasetArchived(2, "support-v2.tar.zst", "9f2c"),
     "consent.given.1": ConsentGiven("2026-11", "Можно учиться на моих сообщениях?", "telegram:1"),
     "consent.withdrawn.1": ConsentWithdrawn("telegram:1", "передумала"),
+    "role.given.1": RoleGiven("trainer", "telegram:1"),
     "person.erased.1": PersonErased(
         "erased:9f2c", 12, 1, 2, 3, ("support v1",), "telegram:1", "asked by mail", ("a1b2",), ("local:support-v1",)
     ),

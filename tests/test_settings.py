@@ -40,6 +40,23 @@ def test_the_file_is_read(tmp_path):
     assert (found.database.busy_timeout, found.import_.silence_hours) == (5.0, 0.5)
 
 
+def test_the_bots_are_set(tmp_path):
+    """Who owns and trains, what trainers may do more, and what is taken in; without it nobody owns the bot."""
+    text = """[bots]
+owners = ["telegram:1", "discord:2"]
+trainers = ["telegram:7"]
+trainers_may = ["train", "getfile"]
+groups = "all"
+unconsented = "nothing"
+upload_mb = 5
+"""
+    bots = load(written(tmp_path, text), {"TRAINERLIB_BOTS_GROUPS": "mentioned"}).bots
+    assert (bots.owners, bots.trainers) == (("telegram:1", "discord:2"), ("telegram:7",))
+    assert bots.trainers_may == ("train", "getfile")
+    assert (bots.groups, bots.unconsented, bots.upload_mb) == ("mentioned", "nothing", 5)
+    assert (Settings().bots.owners, Settings().bots.trainers, Settings().bots.trainers_may) == ((), (), ())
+
+
 def test_the_environment_goes_first(tmp_path):
     """A variable overrides the file, and only the key it names."""
     written(tmp_path, '[workspace]\ntitle = "Shop"\nlanguage = "ru"\n')
@@ -59,6 +76,17 @@ def test_the_environment_goes_first(tmp_path):
         ("[database]\nbusy_timeout = nan\n", "line 2: database.busy_timeout cannot be nan"),
         ("[import]\nsilence_hours = 0\n", "line 2: import.silence_hours cannot be 0; hours, above 0"),
         ("[workspace]\ntitle = 7\n", "line 2: workspace.title cannot be 7; text in quotes"),
+        ('[bots]\ngroups = "never"\n', 'line 2: bots.groups cannot be \'never\'; "mentioned" or "all"'),
+        ("[bots]\nupload_mb = 0\n", "line 2: bots.upload_mb cannot be 0; megabytes, 1 to 2000"),
+        ('[bots]\nowners = ["@anna"]\n', "line 2: bots.owners cannot be ['@anna']; a list of person ids, such as"),
+        ("[bots]\nowners = [7]\n", "line 2: bots.owners cannot be [7]; a list of person ids, such as"),
+        ('[bots]\nowners = "telegram:7"\n', "line 2: bots.owners cannot be 'telegram:7'; a list of person ids"),
+        ('[bots]\nowner = ["telegram:7"]\n', "line 2: [bots] has no key 'owner'; did you mean 'owners'?"),
+        (
+            '[bots]\ntrainers_may = ["role"]\n',
+            'line 2: bots.trainers_may cannot be [\'role\']; a list of "archive", "get',
+        ),
+        ('[bots]\nunconsented = "train"\n', 'line 2: bots.unconsented cannot be \'train\'; "record" or "nothing"'),
         ("workspace = 3\n", "line 1: workspace is a section; write [workspace], and its keys below"),
         ('workspace.titel = "x"\n', "line 1: [workspace] has no key 'titel'"),
         ("[workspace\n", "workspace.toml: "),

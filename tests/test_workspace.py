@@ -290,6 +290,51 @@ def test_no_message_has_an_unknown_key(ws):
     assert ws.find("telegram:1:42:1") is None
 
 
+def test_a_conversation_begins_once_without_a_message(ws):
+    """What is said later comes after it, and nothing is begun twice."""
+    chat = ws.conversation("telegram:42", title="Flower shop")
+    assert not chat.begun
+    for _ in range(2):
+        chat.begin()
+        ws.conversation("telegram:42", title="Another").begin()
+    assert chat.begun
+    assert types(ws) == ["conversation.started"]
+    assert (chat.state.platform, chat.state.title, chat.messages) == ("telegram", "Flower shop", ())
+    chat.record("user", "Hi")
+    assert types(ws) == ["conversation.started", "message.recorded"]
+
+
+def test_a_conversation_that_somebody_spoke_in_has_begun(ws):
+    """Also after a restart, when nobody remembers."""
+    ws.conversation("telegram:42").record("user", "Hi")
+    with trainerlib.open(ws.path) as again:
+        chat = again.conversation("telegram:42")
+        assert chat.begun
+        chat.begin()
+    assert types(ws) == ["conversation.started", "message.recorded"]
+
+
+def test_threads_that_begin_a_conversation_together_begin_it_once(ws):
+    """Each with a handle of its own, as two processes have."""
+    with trainerlib.open(ws.path) as other:
+        threads = [
+            threading.Thread(target=one.conversation("telegram:42").begin) for one in (ws, other) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert types(ws) == ["conversation.started"]
+
+
+def test_an_empty_conversation_is_listed_and_offers_no_dataset_anything(ws):
+    """Nothing is said in it yet."""
+    ws.conversation("telegram:42").begin()
+    assert [summary.id for summary in ws.conversations()] == ["telegram:42"]
+    assert ws.datasets.build("support").candidates == 0
+    assert ws.verify() == []
+
+
 # --- teaching ---------------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ telegram:42
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from html import escape
 from typing import get_args
@@ -99,25 +100,41 @@ class Chat:
         event = MessageRecorded(role, text, author, name, sent_at, self._number(in_reply_to), tuple(attachments), model)
         return message_of(self._append(event, key))
 
+    @property
+    def begun(self) -> bool:
+        """Whether anything is in the log about it."""
+        return self.id in self._started or self._store.version(self._stream) > 0
+
+    def begin(self) -> None:
+        """Record that the conversation begins, before anybody says anything in it; once is enough.
+
+        Raises:
+            StoreError: nothing was recorded.
+        """
+        if not self.begun:
+            # Another process may begin it at the same moment.
+            with suppress(VersionConflictError):
+                self._store.append(self._stream, [self._beginning], expected_version=0)
+        self._remember()
+
     def tag(self, *add: str, remove: Sequence[str] = ()) -> None:
         """Put labels on the conversation, or take them off."""
         self._append(ConversationTagged(add, tuple(remove)), None)
 
     def _append(self, event: Event, key: str | None) -> RecordedEvent:
         """Append to the conversation, its beginning first when it is new."""
-        started = self._started
-        if self.id not in started and self._store.version(self._stream) == 0:
-            try:
-                return self._store.append(self._stream, [self._beginning, event], keys=[None, key], expected_version=0)[
-                    1
-                ]
-            except VersionConflictError:
-                # Another process began it a moment ago.
-                started.add(self.id)
-        if len(started) > 10_000:
-            started.clear()
-        started.add(self.id)
+        if not self.begun:
+            # Another process may begin it at the same moment.
+            with suppress(VersionConflictError):
+                both = [self._beginning, event]
+                return self._store.append(self._stream, both, keys=[None, key], expected_version=0)[1]
+        self._remember()
         return self._store.append(self._stream, [event], keys=[key])[0]
+
+    def _remember(self) -> None:
+        if len(self._started) > 10_000:
+            self._started.clear()
+        self._started.add(self.id)
 
     def _number(self, target: Message | int | None) -> int | None:
         if target is None:

@@ -55,6 +55,7 @@ from trainerlib.events import (
     PersonErased,
     RecordedEvent,
     ReplyGenerated,
+    RoleGiven,
     TranscriptRecorded,
 )
 from trainerlib.store.erasing import conversations_with, erasing, erasures, people, scrub, scrubbed
@@ -206,6 +207,7 @@ def _part_in(events: list[RecordedEvent], person: str) -> Iterator[JsonObject]:
 _KINDS: dict[type[Event], str] = {
     ConsentGiven: "consent given",
     ConsentWithdrawn: "consent withdrawn",
+    RoleGiven: "role given",
     MessageRecorded: "message",
     MessageEdited: "edit",
     MessageDeleted: "deletion",

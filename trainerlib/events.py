@@ -26,6 +26,9 @@ from trainerlib.errors import InvalidEventError, UnknownEventError
 Role = Literal["system", "user", "assistant", "tool"]
 """Who speaks: the four roles every chat format knows."""
 
+PersonRole = Literal["owner", "trainer", "person"]
+"""What somebody may do with a bot: everything, teach and look, or talk."""
+
 AttachmentKind = Literal["voice", "audio", "video", "photo", "document", "sticker", "other"]
 
 JsonObject = dict[str, Any]
@@ -388,6 +391,20 @@ class ConsentWithdrawn(Event, frozen=True):
 
     by: str = ""
     note: str = ""
+
+
+class RoleGiven(Event, frozen=True):
+    """A person may do from here on with a bot what the role allows, and no more; the stream tells who.
+
+    Attributes:
+        role: `owner`, `trainer` or `person`.
+        by: who gave it.
+    """
+
+    wire_name: ClassVar[str] = "role.given"
+
+    role: PersonRole
+    by: str = ""
 
 
 class PersonErased(Event, frozen=True):
@@ -798,6 +815,7 @@ EVENTS: tuple[type[Event], ...] = (
     DatasetArchived,
     ConsentGiven,
     ConsentWithdrawn,
+    RoleGiven,
     PersonErased,
     PolicyGranted,
     PolicyRevoked,

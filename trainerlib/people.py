@@ -1,22 +1,35 @@
-"""People: whether they consent, and since when; and the permissions of the platforms they write on.
+"""People: whether they consent, and since when, and their role; and the permissions of the platforms they write on.
 
 >>> with EventStore(tmp / "log.db") as store:
 ...     anna = Person(store, "telegram:7")
 ...     anna.give_consent(wording="2026-11")
 ...     anna.give_consent(wording="2026-11")
 ...     anna.consent.status, anna.consent.wording, store.position
+...     anna.give_role("trainer", by="telegram:1")
+...     anna.role
 ('given', '2026-11', 1)
+'trainer'
 """
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import cast, get_args
 
 import msgspec
 
 from trainerlib.consent import RESTRICTED, Status
 from trainerlib.errors import InvalidEventError
-from trainerlib.events import ConsentGiven, ConsentWithdrawn, Event, PolicyGranted, PolicyRevoked, RecordedEvent
+from trainerlib.events import (
+    ConsentGiven,
+    ConsentWithdrawn,
+    Event,
+    PersonRole,
+    PolicyGranted,
+    PolicyRevoked,
+    RecordedEvent,
+    RoleGiven,
+)
 from trainerlib.store.eventstore import EventStore
 
 
@@ -53,7 +66,7 @@ class Person:
     @property
     def consent(self) -> Consent:
         """What they said last."""
-        last = self._last()
+        last = self._last(ConsentGiven, ConsentWithdrawn)
         if last is None:
             return Consent()
         if isinstance(last.event, ConsentGiven):
@@ -68,7 +81,7 @@ class Person:
             text: the wording itself.
             by: who records it, when not the person.
         """
-        last = self._last()
+        last = self._last(ConsentGiven, ConsentWithdrawn)
         if last is None or not isinstance(last.event, ConsentGiven) or last.event.wording != wording:
             self._store.append(self._stream, [ConsentGiven(wording, text, by)])
 
@@ -79,20 +92,39 @@ class Person:
             by: who records it, when not the person.
             note: why.
         """
-        last = self._last()
+        last = self._last(ConsentGiven, ConsentWithdrawn)
         if last is None or not isinstance(last.event, ConsentWithdrawn):
             self._store.append(self._stream, [ConsentWithdrawn(by, note)])
 
-    def __repr__(self) -> str:
-        consent = self.consent
-        since = f" since {consent.at:%Y-%m-%d %H:%M}" if consent.at is not None else ""
-        return f"Person {self.id}: consent {consent.status}{since}"
+    @property
+    def role(self) -> PersonRole | None:
+        """What they may do with a bot, as it was given them last; `None` when nobody gave them a role."""
+        last = self._last(RoleGiven)
+        return None if last is None else cast(RoleGiven, last.event).role
 
-    def _last(self) -> RecordedEvent | None:
-        """The event that says how things stand."""
-        said = [
-            one for one in self._store.read(self._stream) if isinstance(one.event, (ConsentGiven, ConsentWithdrawn))
-        ]
+    def give_role(self, role: PersonRole, *, by: str = "") -> None:
+        """Record what they may do with a bot from here on; the role they have already changes nothing.
+
+        Args:
+            role: `owner`, `trainer` or `person`.
+            by: who gives it.
+
+        Raises:
+            InvalidEventError: there is no such role.
+        """
+        if role not in get_args(PersonRole):
+            raise InvalidEventError(f"there is no role {role!r}; there is {', '.join(get_args(PersonRole))}")
+        if self.role != role:
+            self._store.append(self._stream, [RoleGiven(role, by)])
+
+    def __repr__(self) -> str:
+        consent, role = self.consent, self.role
+        since = f" since {consent.at:%Y-%m-%d %H:%M}" if consent.at is not None else ""
+        return f"Person {self.id}: consent {consent.status}{since}{f', {role}' if role else ''}"
+
+    def _last(self, *kinds: type[Event]) -> RecordedEvent | None:
+        """The event of some kinds that says how things stand."""
+        said = [one for one in self._store.read(self._stream) if isinstance(one.event, kinds)]
         return said[-1] if said else None
 
 

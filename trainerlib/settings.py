@@ -150,6 +150,32 @@ class OpenAISettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     patience: Annotated[float, Meta(ge=0, le=86_400, description="seconds, 0 to 86400")] = 600.0
 
 
+_PersonId = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]*:\S+\Z")]
+
+
+class BotsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may do what with the bots, and what they take in.
+
+    Attributes:
+        owners: people who may do everything, whatever role they are given in a chat.
+        trainers: people who teach, until they are given another role in a chat.
+        trainers_may: commands that are the owner's by default and that trainers may run as well.
+        groups: in groups, answer only who mentions or replies to the bot, or everybody.
+        unconsented: what is kept of people who did not consent: what they say, not to be trained on, or nothing.
+        upload_mb: largest file that is taken in, in megabytes.
+    """
+
+    owners: Annotated[tuple[_PersonId, ...], Meta(description='a list of person ids, such as ["telegram:1"]')] = ()
+    trainers: Annotated[tuple[_PersonId, ...], Meta(description='a list of person ids, such as ["telegram:1"]')] = ()
+    trainers_may: Annotated[
+        tuple[Literal["archive", "getfile", "promote", "rollback", "select_dataset", "train"], ...],
+        Meta(description='a list of "archive", "getfile", "promote", "rollback", "select_dataset", "train"'),
+    ] = ()
+    groups: Annotated[Literal["mentioned", "all"], Meta(description='"mentioned" or "all"')] = "mentioned"
+    unconsented: Annotated[Literal["record", "nothing"], Meta(description='"record" or "nothing"')] = "record"
+    upload_mb: Annotated[int, Meta(ge=1, le=2_000, description="megabytes, 1 to 2000")] = 20
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set for a workspace; a section of `workspace.toml` each.
 
@@ -162,6 +188,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         recall: `[recall]`.
         budget: `[budget]`.
         openai: `[openai]`.
+        bots: `[bots]`.
         prices: `[prices]`: what models cost, in place of the built-in table.
     """
 
@@ -173,6 +200,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recall: RecallSettings = field(default_factory=RecallSettings)
     budget: BudgetSettings = field(default_factory=BudgetSettings)
     openai: OpenAISettings = field(default_factory=OpenAISettings)
+    bots: BotsSettings = field(default_factory=BotsSettings)
     prices: dict[str, Price] = field(default_factory=dict)
 
 
@@ -362,6 +390,14 @@ TEMPLATE = """\
 # timeout = 60.0            # seconds without a sign of life after which a request is given up
 # retries = 4               # how often a request that may be repeated is repeated
 # patience = 600.0          # seconds until a lost request for a training job is sent again, when it made no job
+
+[bots]
+# owners = []               # people who may do everything: ["telegram:1"]; `trainerlib show` prints such ids
+# trainers = []             # people who may correct, test and look: ["telegram:7"]; an owner gives roles in the chat as well
+# trainers_may = []         # more for trainers: "archive", "getfile", "promote", "rollback", "select_dataset", "train"
+# groups = "mentioned"      # in groups, answer "mentioned": who mentions or replies to the bot; "all": everybody
+# unconsented = "record"    # what people say who did not consent: "record" it (never trained on), or "nothing"
+# upload_mb = 20            # largest file that is taken in, in megabytes
 
 [prices]
 # "gpt-4.1-mini" = { training = 5.0 }   # US dollars per million tokens, in place of the built-in table

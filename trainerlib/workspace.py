@@ -610,7 +610,7 @@ class Workspace:
     # --- people ------------------------------------------------------------------------------------------------------
 
     def person(self, person: str) -> Person:
-        """Somebody who writes: their consent.
+        """Somebody who writes: their consent and their role.
 
         Args:
             person: person id, `telegram:7`.
@@ -621,7 +621,7 @@ class Workspace:
         return Person(self.store, person)
 
     def people(self) -> list[Person]:
-        """Everybody who said something about their consent, in the order they first did."""
+        """Everybody who said something about their consent or was given a role, in the order they first did."""
         names = [stream.partition("/")[2] for stream in self.store.streams("person/")]
         return [Person(self.store, name) for name in names if not name.startswith(ERASED)]
 

@@ -19,17 +19,20 @@ Platform = Annotated[str, typer.Argument(metavar="PLATFORM", help="The platform,
 
 
 def people(session: Session) -> None:
-    """List everybody who said whether their words may be trained on."""
+    """List everybody who said whether their words may be trained on, or was given a role."""
     with session.open() as workspace:
-        found = [(person.id, person.consent) for person in workspace.people()]
+        found = [(person.id, person.consent, person.role) for person in workspace.people()]
     if session.json:
-        emit([{"person": person, "consent": consent} for person, consent in found])
+        emit([{"person": person, "consent": consent, "role": role} for person, consent, role in found])
     elif not found:
         say("  nobody said anything yet; record it with: trainerlib person consent PERSON")
     else:
         table(
-            ("person", "consent", "wording", "since"),
-            [(person, one.status, one.wording, moment(one.at) if one.at else "") for person, one in found],
+            ("person", "consent", "wording", "since", "role"),
+            [
+                (person, one.status, one.wording, moment(one.at) if one.at else "", role or "")
+                for person, one, role in found
+            ],
         )
 
 
