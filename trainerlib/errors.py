@@ -28,7 +28,10 @@
     ├── TrainingError              a training job cannot be begun or changed
     ├── EvaluationError            a model cannot be evaluated
     ├── PromotionError             a model may not take over
+    ├── PathRefusedError           a path that somebody typed in a chat may not be used
+    ├── UploadRefusedError         a file that somebody sent in a chat cannot be kept or read
     └── ImportError_               a file cannot be imported
+        ├── DocumentError              a document gives no text
         ├── UnrecognisedFormatError    its content fits no known format
         ├── AssistantUnknownError      nobody said who the assistant is
         └── BadLineError               a line is bad and ``strict`` was asked for
@@ -171,8 +174,29 @@ class PromotionError(TrainerlibError):
     """A model may not take over: it was not evaluated, it did worse, or there is none to go back to."""
 
 
+class PathRefusedError(TrainerlibError):
+    """A path that somebody typed in a chat may not be used. The message is a sentence for them, without the path."""
+
+
+class UploadRefusedError(TrainerlibError):
+    """A file that somebody sent in a chat cannot be kept or read. The message is a sentence for them."""
+
+
 class ImportError_(TrainerlibError):  # noqa: N801, N818 - the underscore keeps the builtin visible
     """A file cannot be imported."""
+
+
+class DocumentError(ImportError_):
+    """A document gives no text.
+
+    Attributes:
+        reason: why: `damaged`, `empty`, `encoding` (in none that can be told), `large`, `missing` (a package to read it
+            with), `password` or `pictures` (there is no text in it).
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class UnrecognisedFormatError(ImportError_):

@@ -36,6 +36,7 @@ _KINDS = {
     ".csv": "csv",
     ".tsv": "csv",
     ".pdf": "pdf",
+    ".docx": "docx",
 }
 _WORKSPACE_FILES = ("trainer.db", "workspace.toml")
 
@@ -60,7 +61,7 @@ class ExampleFile(msgspec.Struct, frozen=True):
     Attributes:
         path: where it is.
         file: its path below the directory.
-        kind: `rows`, `text`, `markdown`, `csv` or `pdf`, by its name.
+        kind: `rows`, `text`, `markdown`, `csv`, `pdf` or `docx`, by its name.
         size: bytes.
     """
 
@@ -121,7 +122,7 @@ def _look(path: Path, file: str, home: Path) -> ExampleFile | SkippedFile | None
     compressed = path.suffix.lower() == ".gz"
     suffix = Path(path.stem).suffix if compressed else path.suffix
     kind = _KINDS.get(suffix.lower(), _ROWS if compressed and not suffix else "")
-    if not kind or (compressed and kind == "pdf"):
+    if not kind or (compressed and kind in {"pdf", "docx"}):
         return SkippedFile(file, "its name does not end like that of an example")
     size = path.stat().st_size
     if not size:

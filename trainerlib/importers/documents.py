@@ -1,4 +1,4 @@
-r"""Documents that people write down by hand: plain text, Markdown, tables and PDF, read as a whole.
+r"""Documents that people write down by hand: plain text, Markdown, tables, PDF and Word, read as a whole.
 
 Dialogues are found in them by `trainerlib.importers.dialogues`, questions and answers by `trainerlib.importers.tables`.
 What lacks something is a `BadLine` as a whole, so that no half conversation is ever learned; a file that holds no
@@ -16,18 +16,22 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from trainerlib.errors import ImportError_
+from trainerlib.errors import DocumentError, ImportError_, NotFoundError
+from trainerlib.importers import word
 from trainerlib.importers.dialogues import begins, dialogues
 from trainerlib.importers.jsonstream import INVALID_UTF8
 from trainerlib.importers.records import BadLine, Record, SourceConversation
 from trainerlib.importers.source import Source
 from trainerlib.importers.tables import table
 
-FORMATS = ("text", "markdown", "csv", "pdf")
+FORMATS = ("text", "markdown", "csv", "pdf", "docx")
 """What `read` reads."""
 
 LIMIT = 50 * 1024 * 1024
 """Bytes that a document may have, on the disk and decompressed: it is held in memory as a whole."""
+
+PAGES = 500
+"""Pages of a PDF that are looked at when some of its text is enough."""
 
 _TOO_LONG = f"more than {LIMIT // 1024 // 1024} MiB of text"
 
@@ -83,21 +87,24 @@ class Document(NamedTuple):
         return BadLine(bad.line, f"page {bisect_right(self.pages, bad.line)}: {bad.reason}")
 
 
-def read(path: Path, form: str) -> Document:
+def read(path: Path, form: str, *, characters: int | None = None) -> Document:
     """The text of a document.
 
     Args:
-        path: the file; any but a PDF may be compressed with gzip.
+        path: the file; any but a PDF or a Word document may be compressed with gzip.
         form: one of `FORMATS`.
+        characters: how many are enough: what comes after them may be missing.
 
     Raises:
         NotFoundError: there is no such file.
-        ImportError_: it cannot be read.
+        ImportError_: it cannot be read; `DocumentError` when that is because of what is in it.
     """
     if form == "pdf":
-        pages = _pages(path)
+        pages = _pages(path, characters)
         starts = accumulate((page.count("\n") + 1 for page in pages), initial=1)
         return Document(form, "\n".join(pages), pages=tuple(starts)[:-1])
+    if form == "docx":
+        return Document(form, _written(path, characters))
     with Source(path) as source:
         text, lost = decoded(_content(source))
         return Document(form, text, lost, damage=source.damage)
@@ -128,7 +135,7 @@ def _content(source: Source) -> bytes:
     while piece := source.read():
         content += piece
         if len(content) > LIMIT:
-            raise ImportError_(_TOO_LONG)
+            raise DocumentError(_TOO_LONG, "large")
     return bytes(content)
 
 
@@ -142,7 +149,7 @@ def decoded(content: bytes) -> tuple[str, tuple[BadLine, ...]]:
         content: the bytes, UTF-16 with its mark already turned into UTF-8 by `Source`.
 
     Raises:
-        ImportError_: it is no text, or in no encoding that can be told, or empty.
+        DocumentError: it is no text, or in no encoding that can be told, or empty.
 
     >>> decoded("Да\r\nНет".encode("cp1251"))
     ('Да\nНет', ())
@@ -155,14 +162,14 @@ def decoded(content: bytes) -> tuple[str, tuple[BadLine, ...]]:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if lost := len(text) - len(_LOST.sub("", text)):
         if len(text) - len(text.encode("ascii", "ignore")) < 11 * lost:
-            raise ImportError_("in no encoding that can be told; save it as UTF-8")
+            raise DocumentError("in no encoding that can be told; save it as UTF-8", "encoding")
         lines = enumerate(text.split("\n"), 1)
         bad = tuple(BadLine(number, INVALID_UTF8) for number, line in lines if _LOST.search(line))
         text = _LOST.sub("\ufffd", text)
     if "\0" in text:
-        raise ImportError_("no text: it holds NUL characters; UTF-16 needs a byte order mark")
+        raise DocumentError("no text: it holds NUL characters; UTF-16 needs a byte order mark", "encoding")
     if not text.strip():
-        raise ImportError_("empty")
+        raise DocumentError("empty", "empty")
     return text, bad
 
 
@@ -196,31 +203,51 @@ def is_windows_1251(content: bytes) -> bool:
     )
 
 
-def _pages(path: Path) -> list[str]:
-    """The text of each page of a PDF."""
+def _pages(path: Path, characters: int | None) -> list[str]:
+    """The text of each page of a PDF; at least so many characters, if there are."""
     try:
         pypdf = import_module("pypdf")
     except ImportError as error:
-        raise ImportError_("a PDF needs pypdf: pip install 'trainerlib[documents]'") from error
+        raise DocumentError("a PDF needs pypdf: pip install 'trainerlib[documents]'", "missing") from error
     logger = logging.getLogger("pypdf")
     if not logger.handlers:
         # Without a handler Python prints its remarks about odd files on stderr.
         logger.addHandler(logging.NullHandler())
+    pages: list[str] = []
+    size, enough = 0, LIMIT if characters is None else characters
     try:
         with path.open("rb") as file:
             reader = pypdf.PdfReader(file)
             locked = reader.is_encrypted and not reader.decrypt("")
-            pages = [] if locked else [page.extract_text() for page in reader.pages]
+            for page in () if locked else reader.pages:
+                pages.append(page.extract_text())
+                size += len(pages[-1])
+                if size > enough or (characters is not None and len(pages) == PAGES):
+                    break
     except MemoryError:
         raise
     except Exception as error:  # what a damaged file makes pypdf raise is not limited to its own errors
-        raise ImportError_(
-            f"no PDF that can be read: {' '.join(str(error).split()) or type(error).__name__}"
+        raise DocumentError(
+            f"no PDF that can be read: {' '.join(str(error).split()) or type(error).__name__}", "damaged"
         ) from error
     if locked:
-        raise ImportError_("it has a password; save it without one")
+        raise DocumentError("it has a password; save it without one", "password")
+    if size > LIMIT:
+        raise DocumentError(_TOO_LONG, "large")
     if not any(page.strip() for page in pages):
-        raise ImportError_("no text in it; the pictures of a scan need text recognition first")
-    if sum(map(len, pages)) > LIMIT:
-        raise ImportError_(_TOO_LONG)
+        raise DocumentError("no text in it; the pictures of a scan need text recognition first", "pictures")
     return [page.rstrip().replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd") for page in pages]
+
+
+def _written(path: Path, characters: int | None) -> str:
+    """The text of a Word document."""
+    try:
+        with path.open("rb") as file:
+            text = word.read(file, characters=characters)
+    except FileNotFoundError as error:
+        raise NotFoundError(f"no such file: {path}") from error
+    except OSError as error:
+        raise ImportError_(f"{path} cannot be read: {error.strerror or error}") from error
+    if not text.strip():
+        raise DocumentError("no text in it", "pictures")
+    return text
