@@ -1,0 +1,222 @@
+"""The inbox: updates that Telegram has handed over and that are not done yet, in `inbox.db` of the workspace.
+
+Telegram forgets an update once it is confirmed, so each is here, on the disk, before. What it did to the log is there
+once, however often it is done: everything has a key. What it showed is counted here, message by message, so that a bot
+that was killed goes on where it was.
+
+It is a queue and no log: what an update said is blanked when it is done, and only its number is kept, for as long as
+Telegram might hand it over again.
+
+>>> with Inbox(tmp / "inbox.db") as inbox:
+...     inbox.put([Entry(1001, "telegram:42", b'{"update_id":1001}')]), inbox.put([Entry(1001, "telegram:42", b"{}")])
+...     inbox.showed(42, 7, 1001)
+...     [entry] = inbox.waiting()
+...     inbox.done([1001])
+...     entry.shown, inbox.waiting(), inbox.newest(42)
+([1001], [])
+((7,), [], 7)
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from trainerlib.errors import NewerDatabaseError, NotADatabaseError, StoreError
+
+FILE = "inbox.db"
+"""Its name in a workspace."""
+
+_KEPT = 48 * 3600
+"""Seconds for which the number of an update is kept when it is done: Telegram hands over what is a day old at most."""
+
+_APPLICATION = 0x54724962
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE updates(id INTEGER PRIMARY KEY, chat TEXT NOT NULL, body BLOB, received INTEGER NOT NULL);
+CREATE INDEX updates_waiting ON updates(id) WHERE body IS NOT NULL;
+CREATE TABLE shown(id INTEGER NOT NULL, message INTEGER NOT NULL);
+CREATE INDEX shown_by_update ON shown(id);
+CREATE TABLE newest(chat INTEGER PRIMARY KEY, message INTEGER NOT NULL);
+"""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An update.
+
+    Attributes:
+        id: its number.
+        chat: id of the chat; updates of a chat are done in order.
+        body: the update as JSON.
+        shown: ids of the messages that were sent because of it.
+    """
+
+    id: int
+    chat: str
+    body: bytes
+    shown: tuple[int, ...] = ()
+
+
+class Inbox:
+    """The updates of one bot. For one thread and one process.
+
+    Args:
+        path: the file; made when it is missing.
+        clock: seconds since 1970.
+
+    Raises:
+        StoreError: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._clock = clock
+        try:
+            self._connection = sqlite3.connect(path, timeout=5, isolation_level=None)
+            try:
+                self._prepare()
+            except BaseException:
+                self._connection.close()
+                raise
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def _prepare(self) -> None:
+        execute = self._connection.execute
+        if execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            if execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
+                raise NotADatabaseError(f"{self._path.name}: not an inbox of trainerlib's")
+            if execute("PRAGMA user_version").fetchone()[0] > _VERSION:
+                raise NewerDatabaseError(f"{self._path.name}: a newer trainerlib wrote it")
+        else:
+            execute("PRAGMA journal_mode = WAL")
+            self._connection.executescript(
+                f"BEGIN; {_SCHEMA} PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION}; COMMIT;"
+            )
+        execute("PRAGMA synchronous = FULL")
+        execute("PRAGMA secure_delete = ON")
+
+    def put(self, entries: Iterable[Entry]) -> list[int]:
+        """Keep updates, durably; numbers of those that were not here before.
+
+        Raises:
+            StoreError: none was kept.
+        """
+        now = int(self._clock())
+        with self._transaction() as connection:
+            return [
+                entry.id
+                for entry in entries
+                if connection.execute(
+                    "INSERT OR IGNORE INTO updates(id, chat, body, received) VALUES (?, ?, ?, ?)",
+                    (entry.id, entry.chat, entry.body, now),
+                ).rowcount
+            ]
+
+    def waiting(self) -> list[Entry]:
+        """Updates that are not done, oldest first."""
+        with self._transaction() as connection:
+            shown: dict[int, list[int]] = {}
+            for update, message in connection.execute("SELECT id, message FROM shown ORDER BY rowid"):
+                shown.setdefault(update, []).append(message)
+            rows = connection.execute("SELECT id, chat, body FROM updates WHERE body IS NOT NULL ORDER BY id")
+            return [Entry(update, chat, body, tuple(shown.get(update, ()))) for update, chat, body in rows]
+
+    def showed(self, chat: int, message: int, update: int | None = None) -> None:
+        """Write down that a message was sent.
+
+        Args:
+            chat: Telegram's id of the chat.
+            message: Telegram's id of the message.
+            update: the update because of which it was sent; `None` for none.
+
+        Raises:
+            StoreError: that was not written down.
+        """
+        with self._transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO newest(chat, message) VALUES (?, ?)", (chat, message))
+            if update is not None:
+                connection.execute("INSERT INTO shown(id, message) VALUES (?, ?)", (update, message))
+
+    def newest(self, chat: int) -> int:
+        """Id of the newest message that was sent to a chat, as far as it was written down; 0 for none.
+
+        Raises:
+            StoreError: that cannot be read.
+        """
+        with self._transaction() as connection:
+            row = connection.execute("SELECT message FROM newest WHERE chat = ?", (chat,)).fetchone()
+            return int(row[0]) if row is not None else 0
+
+    def done(self, updates: Sequence[int]) -> None:
+        """Forget what updates said; they are done.
+
+        Raises:
+            StoreError: they stay undone.
+        """
+        with self._transaction() as connection:
+            for update in updates:
+                connection.execute("UPDATE updates SET body = NULL WHERE id = ?", (update,))
+                connection.execute("DELETE FROM shown WHERE id = ?", (update,))
+
+    def tidy(self) -> None:
+        """Forget the numbers of old updates, and what the write-ahead log still holds of those that are done."""
+        with self._transaction() as connection:
+            old = int(self._clock()) - _KEPT
+            connection.execute("DELETE FROM updates WHERE body IS NULL AND received < ?", (old,))
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _transaction(self) -> _Transaction:
+        return _Transaction(self._connection, self._failed)
+
+    def _failed(self, error: sqlite3.Error) -> StoreError:
+        return StoreError(f"{self._path.name}: {error}")
+
+
+class _Transaction:
+    """Everything or nothing; what SQLite refuses is a `StoreError`."""
+
+    def __init__(self, connection: sqlite3.Connection, failed: Callable[[sqlite3.Error], StoreError]) -> None:
+        self._connection = connection
+        self._failed = failed
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        return self._connection
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        try:
+            try:
+                if error is None:
+                    self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+        except sqlite3.Error as failure:
+            raise self._failed(failure) from failure
+        if isinstance(error, sqlite3.Error):
+            raise self._failed(error) from error

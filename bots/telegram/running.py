@@ -1,0 +1,564 @@
+"""The Telegram bot at work: takes updates, does what they ask for in the order of each chat, and shows what comes of it.
+
+An update is in the inbox before it is confirmed to Telegram. Each chat has a chain of what waits there: one thing after
+the other, chats side by side. Only what stops something goes past its chain. What fails because something is down (the
+disk, the model, Telegram) is tried again until it works, and the person is told once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from bots.commands import Commands
+from bots.dialogue import Answering, Dialogue, Later
+from bots.places import Incoming, tidy
+from bots.port import Caller, Request, Say, Upload
+from bots.roles import role_of
+from bots.telegram.inbox import Entry, Inbox
+from bots.telegram.sending import Place, RefusedError, Sender, UnreachableError
+from bots.telegram.transport import hurried, safe
+from bots.telegram.updates import WANTED, Media, Told, told
+from bots.texts import best, languages, speaker
+from trainerlib import Workspace
+from trainerlib.errors import StoreError, TrainerlibError, UploadRefusedError
+
+if TYPE_CHECKING:
+    from aiogram import Bot as Client
+    from aiogram.types import Update, User
+
+_POLL = 30
+"""Seconds for which Telegram holds a question for updates open."""
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
+_ALBUM = 0.7
+"""Seconds after which all parts of an album are there."""
+
+_TIDY = 3600.0
+"""Seconds between two tidyings of the inbox."""
+
+_DRAIN = 20.0
+"""Seconds for which what was begun may go on when the bot is stopped; what does not end is done at the next start."""
+
+
+class TelegramBot:
+    """A bot of a workspace.
+
+    Args:
+        workspace: whose bot it is.
+        client: speaks to Telegram.
+        me: who the bot is there.
+        inbox: what waits.
+        log: where each update has its line.
+        poll: seconds for which Telegram holds a question for updates open.
+        album: seconds after which all parts of an album are there.
+        sender: shows things.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        client: Client,
+        me: User,
+        inbox: Inbox,
+        *,
+        log: Any,
+        sender: Sender,
+        poll: int = _POLL,
+        album: float = _ALBUM,
+    ) -> None:
+        self._workspace = workspace
+        self._client = client
+        self._me = me
+        self._inbox = inbox
+        self._log = log
+        self._poll = poll
+        self._album = album
+        self._sender = sender
+        self._dialogue = Dialogue(workspace)
+        self.commands = Commands(workspace, self._dialogue)
+        self._chains: dict[str, deque[_Waiting]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+
+    # --- taking updates ----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Take updates until the bot is stopped; what a dead process left is done first."""
+        tidy(self._workspace.path)
+        self._resume()
+        beside = [
+            asyncio.create_task(work)
+            for work in (self._tidy(), self.commands.resume(self._notify), self._tell_commands())
+        ]
+        try:
+            await self._take_all()
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            await self._drain()
+            await self.commands.close()
+
+    def _resume(self) -> None:
+        """Go on with what a dead process left."""
+        left = [_Waiting(entry, self._read(entry.body), shown=list(entry.shown)) for entry in self._inbox.waiting()]
+        for waiting in left:
+            waiting.told = self._told(waiting.update)
+        begun: dict[int, dict[str, _Waiting]] = {}
+        for waiting in left:
+            if waiting.told is not None:
+                origin = waiting.told.origin
+                begun.setdefault(origin.chat, {}).setdefault(origin.where, waiting)
+        for first in begun.values():
+            # Only the first thing of a chain was begun. Of two topics of a chat nobody could say whose message it is.
+            if len(first) == 1:
+                next(iter(first.values())).doubtful = True
+        for waiting in left:
+            self._dispatch(waiting)
+
+    def stop(self) -> None:
+        """Take no more updates; `run` ends when what was begun is done."""
+        self._stopping.set()
+
+    async def _take_all(self) -> None:
+        from aiogram.exceptions import TelegramAPIError, TelegramUnauthorizedError
+
+        offset: int | None = None
+        failed = 0
+        while not self._stopping.is_set():
+            try:
+                updates = await self._until_stopped(offset)
+            except TelegramUnauthorizedError:
+                raise
+            except (TelegramAPIError, OSError, TimeoutError) as error:
+                failed += 1
+                self._log.warning("no updates", error=safe(error, self._client.token))
+                await self._pause(failed)
+                continue
+            failed = 0
+            if updates:
+                await self.take(updates)
+                offset = updates[-1].update_id + 1
+
+    async def _until_stopped(self, offset: int | None) -> list[Update]:
+        polling = asyncio.ensure_future(
+            self._client.get_updates(
+                offset=offset, timeout=self._poll, allowed_updates=list(WANTED), request_timeout=self._poll + 10
+            )
+        )
+        stopped = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({polling, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            return polling.result() if polling.done() else []
+        finally:
+            for task in (polling, stopped):
+                task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await polling
+
+    async def take(self, updates: Sequence[Update]) -> None:
+        """Keep updates in the inbox, and begin to do those that are new.
+
+        It ends only when they are kept: a full disk is waited for.
+        """
+        waiting = [_Waiting(self._entry(update), update) for update in updates]
+        failed = 0
+        while True:
+            try:
+                new = set(self._inbox.put([one.entry for one in waiting]))
+                break
+            except StoreError as error:
+                failed += 1
+                self._log.error("updates cannot be kept", error=str(error))
+                await self._tell_down(waiting if failed == 1 else ())
+                await self._pause(failed)
+        for one in waiting:
+            if one.entry.id in new:
+                self._dispatch(one)
+
+    def _entry(self, update: Update) -> Entry:
+        said = self._told(update)
+        body = update.model_dump_json(exclude_unset=True, by_alias=True).encode()
+        return Entry(update.update_id, said.origin.where if said is not None else "", body)
+
+    def _read(self, body: bytes) -> Update:
+        from aiogram.types import Update
+
+        return Update.model_validate_json(body, context={"bot": self._client})
+
+    def _told(self, update: Update) -> Told | None:
+        everything = self._workspace.settings.bots.groups == "all"
+        return told(update, bot=self._me.id, username=self._me.username or "", everything=everything)
+
+    # --- in the order of each chat -----------------------------------------------------------------------------------
+
+    def _dispatch(self, waiting: _Waiting) -> None:
+        waiting.told = self._told(waiting.update)
+        if waiting.told is None:
+            self._inbox.done([waiting.entry.id])
+        elif _stops(waiting.told) or (waiting.told.kind == "command" and self.commands.is_live(waiting.told.command)):
+            self._begin(self._work([waiting]))
+        else:
+            chain = self._chains.get(waiting.told.origin.where)
+            if chain is not None:
+                chain.append(waiting)
+            else:
+                self._chains[waiting.told.origin.where] = deque([waiting])
+                self._begin(self._go_on(waiting.told.origin.where))
+
+    def _begin(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _go_on(self, where: str) -> None:
+        chain = self._chains[where]
+        while chain:
+            together = [chain[0]]
+            said = chain[0].told
+            if said is not None and said.album:
+                await asyncio.sleep(self._album)
+                together = [one for one in chain if one.told is not None and one.told.album == said.album]
+            await self._work(together)
+            for one in together:
+                chain.remove(one)
+        del self._chains[where]
+
+    async def _work(self, together: Sequence[_Waiting]) -> None:
+        """Do what an update asks for, or all updates of an album as one, until it is done."""
+        first = together[0]
+        began = time.monotonic()
+        failed = 0
+        while True:
+            try:
+                await self._do(together)
+                self._inbox.done([one.entry.id for one in together])
+                break
+            except asyncio.CancelledError:
+                raise
+            except _DownError as error:
+                failed += 1
+                self._log.warning("tried again later", update=first.entry.id, error=error.words)
+                await self._tell_once(first, error.say)
+            except (StoreError, OSError) as error:
+                failed += 1
+                self._log.error("tried again later", update=first.entry.id, error=safe(error, self._client.token))
+                await self._tell_once(first, self._trouble(first))
+            except (UnreachableError, RefusedError) as error:
+                self._log.info("not shown", update=first.entry.id, error=str(error))
+                self._inbox.done([one.entry.id for one in together])
+                return
+            except Exception as error:  # noqa: BLE001 - one update that nobody thought of must not end the bot
+                self._log.error("given up", update=first.entry.id, error=safe(error, self._client.token), exc_info=True)
+                await self._tell_once(first, self._trouble(first, lasting=True))
+                with suppress(StoreError):
+                    self._inbox.done([one.entry.id for one in together])
+                return
+            if self._stopping.is_set():
+                return
+            await self._pause(failed)
+        said = first.told
+        self._log.info(
+            "done",
+            update=first.entry.id,
+            kind=said.kind if said is not None else "",
+            chat=first.entry.chat,
+            milliseconds=round((time.monotonic() - began) * 1000, 1),
+        )
+
+    async def _do(self, together: Sequence[_Waiting]) -> None:
+        first = together[0]
+        said = first.told
+        assert said is not None  # noqa: S101 - only what is for the bot is dispatched
+        if said.kind == "tap":
+            await self._acknowledge(said.tap)
+        request = await self._request(said, [one.told for one in together if one.told is not None])
+        others = self._written(said.origin.chat) if first.doubtful else frozenset[int]()
+        place = self._place(said, request.caller.language, others)
+        showing = _Showing(self._sender, self._inbox, first, place)
+        async with aclosing(self._says(said, request)) as says:
+            async for one in says:
+                if isinstance(one, Later):
+                    raise _DownError(one.say, str(one.error))
+                if isinstance(one, Answering):
+                    await self._answer(one, request, showing)
+                else:
+                    await showing.show(one)
+
+    async def _answer(self, answering: Answering, request: Request, showing: _Showing) -> None:
+        await showing.stream(answering)
+        reply = answering.reply
+        text = reply.text if reply is not None else answering.answer.text
+        if not text.strip():
+            return
+        buttons = self._dialogue.buttons(reply, request.caller, private=request.private) if reply is not None else ()
+        ids = await showing.show(Say(text, buttons=buttons))
+        if reply is not None:
+            await asyncio.to_thread(self._workspace.deliver, reply.id, [str(one) for one in ids])
+
+    def _written(self, chat: int) -> frozenset[int]:
+        """Ids of the messages of a chat that wait here: people wrote these."""
+        waiting = [one.told for chain in self._chains.values() for one in chain if one.told is not None]
+        return frozenset(one.message for one in waiting if one.origin.chat == chat and one.kind != "tap")
+
+    async def _acknowledge(self, tap: str) -> None:
+        """Have the button stop turning; that it does not is no harm."""
+        from aiogram.exceptions import AiogramError
+
+        with suppress(AiogramError), hurried():
+            await self._client.answer_callback_query(tap)
+
+    def _says(self, said: Told, request: Request) -> Any:
+        match said.kind:
+            case "command":
+                return self.commands.run(said.command, request)
+            case "tap" if said.action.startswith("cmd:"):
+                return self.commands.tap(request, said.action)
+            case "tap":
+                return self._dialogue.tap(request, said.action)
+            case "edit":
+                return self._dialogue.edited(request, request.key)
+            case "reaction":
+                return self._dialogue.reacted(request, said.added, said.removed)
+            case "stop":
+                return self._stop_draft(said)
+            case _:
+                return self._dialogue.hear(request)
+
+    async def _stop_draft(self, said: Told) -> AsyncIterator[Say]:
+        await self._dialogue.cancel(said.origin.where)
+        nothing: tuple[Say, ...] = ()
+        for say in nothing:
+            yield say
+
+    # --- what was asked ----------------------------------------------------------------------------------------------
+
+    async def _request(self, said: Told, together: Iterable[Told]) -> Request:
+        person = f"telegram:{said.origin.user}" if said.origin.user else ""
+        language = best(said.origin.language, self._workspace.settings.workspace.language)
+        files = [await self._upload(media, said.origin.where) for one in together for media in one.media]
+        text = next((one.text for one in together if one.text.strip()), "")
+        about = said.reply
+        shown = said.message if said.kind == "reaction" else said.replied
+        if about is None and shown:
+            about = self._reply_shown_as(said.origin.where, shown)
+        key = f"telegram:{self._me.id}:{said.origin.chat}:{said.message}"
+        if said.kind == "tap":
+            key = f"{key}:tap:{said.tap}"
+        elif said.kind == "reaction":
+            at = said.at.timestamp() if said.at is not None else 0
+            key = f"{key}:reaction:{said.origin.user}:{at:.0f}:{''.join(said.added)}-{''.join(said.removed)}"
+        return Request(
+            Caller(person, said.origin.name, language, role_of(self._workspace, person)),
+            said.origin.where,
+            text,
+            tuple(files),
+            about,
+            said.quoted,
+            key,
+            said.at,
+            said.origin.private,
+            said.origin.title,
+        )
+
+    def _reply_shown_as(self, where: str, message: int) -> int | None:
+        """Id of our reply that is a message of Telegram's; `None` when it is none."""
+        wanted = str(message)
+        for chat in reversed(self._dialogue.conversations.all(where)):
+            for one in reversed(chat.messages):
+                if one.delivered and wanted in one.delivered:
+                    return one.id
+        return None
+
+    async def _upload(self, media: Media, where: str) -> Upload:
+        """Take a file from Telegram; one that is too large, or gone, is named without its content."""
+        from aiogram.exceptions import TelegramBadRequest
+
+        limit = self._workspace.settings.bots.upload_mb * 1_000_000
+        upload = Upload(media.kind, None, media.name, media.mime, media.size, media.seconds)
+        if media.size > limit:
+            return upload
+        try:
+            with Incoming(self._workspace.path, name=media.name, kind=media.kind, limit=limit, chat=where) as incoming:
+                file = await self._client.get_file(media.file)
+                await self._client.download_file(file.file_path or "", incoming, timeout=600, seek=False)
+                return msgspec.structs.replace(upload, path=incoming.keep())
+        except (TelegramBadRequest, UploadRefusedError):
+            return upload
+
+    def _place(self, said: Told, language: str, others: frozenset[int] = frozenset()) -> Place:
+        origin = said.origin
+        return Place(
+            origin.chat,
+            origin.topic or None,
+            said.message if said.kind in ("message", "command") else None,
+            origin.private,
+            language,
+            max(said.message, self._inbox.newest(origin.chat)) or None,
+            others,
+        )
+
+    # --- when something is down --------------------------------------------------------------------------------------
+
+    async def _tell_once(self, waiting: _Waiting, say: Say) -> None:
+        if not waiting.warned and waiting.told is not None:
+            waiting.warned = True
+            language = best(waiting.told.origin.language, self._workspace.settings.workspace.language)
+            with suppress(UnreachableError, RefusedError):
+                await self._show_beside(say, self._place(waiting.told, language))
+
+    async def _tell_down(self, waiting: Iterable[_Waiting]) -> None:
+        for one in waiting:
+            one.told = self._told(one.update)
+            if one.told is not None:
+                await self._tell_once(one, self._trouble(one))
+
+    def _trouble(self, waiting: _Waiting, *, lasting: bool = False) -> Say:
+        said = waiting.told
+        _ = speaker(best(said.origin.language if said is not None else "", self._workspace.settings.workspace.language))
+        if lasting:
+            return Say(_("Something went wrong here. Please tell whoever runs this bot."))
+        return Say(_("I cannot work right now. What you wrote is not lost, and I will answer as soon as I can."))
+
+    async def _pause(self, failed: int) -> None:
+        wait = min(_FIRST_WAIT * 2.0 ** min(failed - 1, 16), _LONGEST_WAIT)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), wait)
+
+    # --- beside the updates ------------------------------------------------------------------------------------------
+
+    async def _notify(self, person: str, say: Say) -> bool:
+        """Show something to a person who is on Telegram."""
+        platform, _, number = person.partition(":")
+        if platform != "telegram" or not number.isdecimal():
+            return False
+        try:
+            await self._show_beside(say, Place(int(number)))
+        except (TrainerlibError, OSError) as error:
+            self._log.info("not told", error=safe(error, self._client.token))
+            return False
+        return True
+
+    async def _show_beside(self, say: Say, place: Place) -> None:
+        """Show something that no update asked for."""
+
+        def sent(message: int) -> None:
+            # A full disk may be what there is to tell.
+            with suppress(StoreError):
+                self._inbox.showed(place.chat, message)
+
+        await self._sender.show(say, place, on_sent=sent)
+
+    async def _tell_commands(self) -> None:
+        """Have Telegram show the commands that everybody may give, in each language; its menu is no more than a hint."""
+        from aiogram.exceptions import TelegramAPIError
+        from aiogram.types import BotCommand
+
+        for language in languages():
+            listed = [
+                BotCommand(command=name, description=what) for name, what in self.commands.listed("person", language)
+            ]
+            with suppress(TelegramAPIError):
+                await self._client.set_my_commands(listed, language_code=language if language != "en" else None)
+
+    async def _tidy(self) -> None:
+        while True:
+            with suppress(StoreError):
+                self._inbox.tidy()
+            await asyncio.sleep(_TIDY)
+
+    async def _drain(self) -> None:
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=_DRAIN)
+        for task in set(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+
+class _Waiting(msgspec.Struct):
+    """An update in the chain of its chat."""
+
+    entry: Entry
+    update: Any
+    told: Told | None = None
+    warned: bool = False
+    shown: list[int] = []
+    doubtful: bool = False
+    """Of a dead process, which may have shown one message more than it could write down."""
+
+
+class _Showing:
+    """What is shown because of one update, in order: what was shown before a crash is not shown again."""
+
+    def __init__(self, sender: Sender, inbox: Inbox, waiting: _Waiting, place: Place) -> None:
+        self._sender = sender
+        self._inbox = inbox
+        self._waiting = waiting
+        self._place = place
+        self._left = list(waiting.shown)
+        self._last: int | None = None
+        self._streamed = False
+
+    async def show(self, say: Say) -> list[int]:
+        """Show something; ids of its messages."""
+        known = self._left
+        ids = await self._sender.show(
+            say,
+            self._place,
+            sent=known,
+            on_sent=self._sent,
+            last=self._last,
+            streamed=self._streamed,
+            doubtful=self._doubtful(),
+        )
+        self._left = [one for one in known if one not in ids]
+        self._last, self._streamed = ids[-1] if ids else self._last, False
+        return ids
+
+    async def stream(self, answering: Answering) -> None:
+        """Show an answer while it is written."""
+        question = answering.question
+        early = await self._sender.stream(
+            answering.pieces(),
+            self._place,
+            question.id if question is not None else self._waiting.entry.id,
+            sent=self._left,
+            on_sent=self._sent,
+            doubtful=self._doubtful() and not self._place.private,
+        )
+        self._streamed = bool(early) and not self._place.private
+        self._left = list(early)
+
+    def _sent(self, message: int) -> None:
+        self._waiting.shown.append(message)
+        self._inbox.showed(self._place.chat, message, self._waiting.entry.id)
+        self._waiting.doubtful = False
+
+    def _doubtful(self) -> bool:
+        return self._waiting.doubtful
+
+
+class _DownError(Exception):
+    """Something that an answer needs is down; the same request is done again later."""
+
+    def __init__(self, say: Say, words: str) -> None:
+        super().__init__(words)
+        self.say = say
+        self.words = words
+
+
+def _stops(said: Told) -> bool:
+    """Whether it stops something, and so cannot wait for its turn."""
+    return (
+        said.kind == "stop"
+        or (said.kind == "tap" and said.action.startswith("stop:"))
+        or (said.kind == "command" and said.command == "cancel")
+    )
