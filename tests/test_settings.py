@@ -57,6 +57,20 @@ upload_mb = 5
     assert (Settings().bots.owners, Settings().bots.trainers, Settings().bots.trainers_may) == ((), (), ())
 
 
+def test_telegram_is_set(tmp_path):
+    """Where the bot is reached and reaches Telegram; without it, it asks Telegram's own server and listens to nobody."""
+    text = """[telegram]
+webhook = "https://bot.example.org/telegram"
+listen = "[::1]:65535"
+metrics = "127.0.0.1:9090"
+"""
+    found = load(written(tmp_path, text), {"TRAINERLIB_TELEGRAM_API": "http://localhost:8081"}).telegram
+    assert (found.webhook, found.listen) == ("https://bot.example.org/telegram", "[::1]:65535")
+    assert (found.metrics, found.api) == ("127.0.0.1:9090", "http://localhost:8081")
+    default = Settings().telegram
+    assert (default.webhook, default.listen, default.metrics, default.api) == ("", "127.0.0.1:8080", "", "")
+
+
 def test_the_environment_goes_first(tmp_path):
     """A variable overrides the file, and only the key it names."""
     written(tmp_path, '[workspace]\ntitle = "Shop"\nlanguage = "ru"\n')
@@ -87,6 +101,10 @@ def test_the_environment_goes_first(tmp_path):
             'line 2: bots.trainers_may cannot be [\'role\']; a list of "archive", "get',
         ),
         ('[bots]\nunconsented = "train"\n', 'line 2: bots.unconsented cannot be \'train\'; "record" or "nothing"'),
+        ('[telegram]\nwebhook = "bot.example.org"\n', "line 2: telegram.webhook cannot be 'bot.example.org'; an address"),
+        ('[telegram]\nlisten = "8080"\n', "line 2: telegram.listen cannot be '8080'; a host and a port, such as"),
+        ('[telegram]\nlisten = ""\n', "line 2: telegram.listen cannot be ''; a host and a port, such as"),
+        ('[telegram]\nmetrics = "127.0.0.1:65536"\n', "line 2: telegram.metrics cannot be '127.0.0.1:65536'; a host"),
         ("workspace = 3\n", "line 1: workspace is a section; write [workspace], and its keys below"),
         ('workspace.titel = "x"\n', "line 1: [workspace] has no key 'titel'"),
         ("[workspace\n", "workspace.toml: "),

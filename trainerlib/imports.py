@@ -331,7 +331,7 @@ def import_directory(
 ) -> DirectoryReport:
     """Record a directory of good or bad examples, each file once, however often it is added.
 
-    Training rows and chat exports are read as `import_file` reads them; text, Markdown, tables and PDF as
+    Training rows and chat exports are read as `import_file` reads them; text, Markdown, tables, PDF and Word as
     `trainerlib.importers.documents` says. Every reply that is to be learned is rated by `operator:directory`, but for
     those that the file itself rates or corrects; every conversation is labelled `positive` or `negative`. What was added
     as the other before is rated anew: the last word counts.

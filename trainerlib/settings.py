@@ -176,6 +176,33 @@ class BotsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     upload_mb: Annotated[int, Meta(ge=1, le=2_000, description="megabytes, 1 to 2000")] = 20
 
 
+_PORT = "[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+
+
+class TelegramSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the Telegram bot is reached, and how it reaches Telegram; the token is the secret `TELEGRAM_BOT_TOKEN`.
+
+    Attributes:
+        api: address of a Bot API server of one's own; empty for Telegram's.
+        webhook: public address that Telegram sends updates to; empty to ask it for them.
+        listen: where the bot takes what comes to that address.
+        metrics: where Prometheus finds its metrics; empty for none.
+    """
+
+    api: Annotated[
+        str, Meta(pattern=r"^(https?://\S+)?\Z", description='an address such as "http://localhost:8081"')
+    ] = ""
+    webhook: Annotated[
+        str, Meta(pattern=r"^(https?://\S+)?\Z", description='an address such as "https://bot.example.org/telegram"')
+    ] = ""
+    listen: Annotated[
+        str, Meta(pattern=rf"^\S+:({_PORT})\Z", description='a host and a port, such as "127.0.0.1:8080"')
+    ] = "127.0.0.1:8080"
+    metrics: Annotated[
+        str, Meta(pattern=rf"^(\S+:({_PORT}))?\Z", description='a host and a port, such as "127.0.0.1:9090"')
+    ] = ""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set for a workspace; a section of `workspace.toml` each.
 
@@ -189,6 +216,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         budget: `[budget]`.
         openai: `[openai]`.
         bots: `[bots]`.
+        telegram: `[telegram]`.
         prices: `[prices]`: what models cost, in place of the built-in table.
     """
 
@@ -201,6 +229,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     budget: BudgetSettings = field(default_factory=BudgetSettings)
     openai: OpenAISettings = field(default_factory=OpenAISettings)
     bots: BotsSettings = field(default_factory=BotsSettings)
+    telegram: TelegramSettings = field(default_factory=TelegramSettings)
     prices: dict[str, Price] = field(default_factory=dict)
 
 
@@ -399,6 +428,12 @@ TEMPLATE = """\
 # unconsented = "record"    # what people say who did not consent: "record" it (never trained on), or "nothing"
 # upload_mb = 20            # largest file that is taken in, in megabytes
 
+[telegram]
+# api = ""                  # a Bot API server of your own: "http://localhost:8081"; empty for Telegram's
+# webhook = ""              # public address that Telegram sends updates to: "https://bot.example.org/"; empty to poll
+# listen = "127.0.0.1:8080"  # where the bot takes what comes to that address
+# metrics = ""              # where Prometheus finds its metrics: "127.0.0.1:9090"; empty for none
+
 [prices]
 # "gpt-4.1-mini" = { training = 5.0 }   # US dollars per million tokens, in place of the built-in table
 # "gpt-x" = { input = 0.5, output = 2.0, cached = 0.25 }   # for answers; "ft:gpt-x" for what was tuned from it
@@ -416,6 +451,7 @@ Answer politely and briefly, in the language of the question. When you do not kn
 SECRETS_TEMPLATE = """\
 # Secrets of this workspace, a NAME=value a line. This file stays on this machine: .gitignore keeps it out of git.
 # A variable of the environment with the same name goes first.
+# TELEGRAM_BOT_TOKEN=
 # OPENAI_API_KEY=
 # OPENAI_WEBHOOK_SECRET=
 """
@@ -428,6 +464,7 @@ IGNORE_TEMPLATE = """\
 *.db
 *.db-wal
 *.db-shm
+/*.lock
 # Made from the log, with the same words in them.
 /datasets/
 /exports/

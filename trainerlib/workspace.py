@@ -578,7 +578,7 @@ class Workspace:
         strict: bool = False,
         progress: Progress | None = None,
     ) -> DirectoryReport:
-        """Record a directory of good or bad examples, each file once: JSONL, text, Markdown, CSV, PDF and chat exports.
+        """Record a directory of good or bad examples, each file once: JSONL, text, Markdown, CSV, PDF, Word and chat exports.
 
         Args:
             directory: it, and what is below it.

@@ -20,10 +20,11 @@ Telegram might hand it over again.
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import msgspec
@@ -64,7 +65,10 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Inbox:
-    """The updates of one bot. For one thread and one process.
+    """The updates of one bot. For one process.
+
+    Updates are kept so that a power cut spares them. What was shown and what is done survives a killed process; after a power
+    cut a message may be shown once more.
 
     Args:
         path: the file; made when it is missing.
@@ -77,8 +81,9 @@ class Inbox:
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._path = path
         self._clock = clock
+        self._lock = threading.Lock()
         try:
-            self._connection = sqlite3.connect(path, timeout=5, isolation_level=None)
+            self._connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare()
             except BaseException:
@@ -99,7 +104,7 @@ class Inbox:
             self._connection.executescript(
                 f"BEGIN; {_SCHEMA} PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION}; COMMIT;"
             )
-        execute("PRAGMA synchronous = FULL")
+        execute("PRAGMA synchronous = NORMAL")
         execute("PRAGMA secure_delete = ON")
 
     def put(self, entries: Iterable[Entry]) -> list[int]:
@@ -109,7 +114,7 @@ class Inbox:
             StoreError: none was kept.
         """
         now = int(self._clock())
-        with self._transaction() as connection:
+        with self._transaction(synchronous="FULL") as connection:
             return [
                 entry.id
                 for entry in entries
@@ -171,7 +176,8 @@ class Inbox:
             old = int(self._clock()) - _KEPT
             connection.execute("DELETE FROM updates WHERE body IS NULL AND received < ?", (old,))
         try:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            with self._lock:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
@@ -185,38 +191,24 @@ class Inbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._connection, self._failed)
+    @contextmanager
+    def _transaction(self, *, synchronous: str = "NORMAL") -> Iterator[sqlite3.Connection]:
+        """Everything or nothing; what SQLite refuses is a `StoreError`."""
+        connection = self._connection
+        with self._lock:
+            try:
+                if synchronous != "NORMAL":
+                    connection.execute(f"PRAGMA synchronous = {synchronous}")
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise self._failed(error) from error
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                if synchronous != "NORMAL":
+                    connection.execute("PRAGMA synchronous = NORMAL")
 
     def _failed(self, error: sqlite3.Error) -> StoreError:
         return StoreError(f"{self._path.name}: {error}")
-
-
-class _Transaction:
-    """Everything or nothing; what SQLite refuses is a `StoreError`."""
-
-    def __init__(self, connection: sqlite3.Connection, failed: Callable[[sqlite3.Error], StoreError]) -> None:
-        self._connection = connection
-        self._failed = failed
-
-    def __enter__(self) -> sqlite3.Connection:
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            raise self._failed(error) from error
-        return self._connection
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        try:
-            try:
-                if error is None:
-                    self._connection.execute("COMMIT")
-            finally:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-        except sqlite3.Error as failure:
-            raise self._failed(failure) from failure
-        if isinstance(error, sqlite3.Error):
-            raise self._failed(error) from error

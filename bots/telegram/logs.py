@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 from trainerlib.errors import SettingsError
+
+_OURS = "bots"
 
 
 def opened(token: str, *, json: bool | None = None) -> Any:
@@ -24,23 +29,61 @@ def opened(token: str, *, json: bool | None = None) -> Any:
     except ModuleNotFoundError as error:
         raise SettingsError("the bot's log needs structlog: pip install 'trainerlib[telegram]'") from error
 
-    def hide(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        for name, value in event.items():
-            if isinstance(value, str) and token in value:
-                event[name] = value.replace(token, "[hidden]")
-        return event
+    hidden = tuple(filter(None, (token, quote(token, safe=""), token.partition(":")[2])))
+
+    def hide(_logger: object, _method: str, line: str) -> str:
+        for one in hidden:
+            line = line.replace(one, "<token>")
+        return line
 
     as_json = not sys.stderr.isatty() if json is None else json
-    last: list[Any] = (
-        [structlog.processors.format_exc_info, hide, structlog.processors.JSONRenderer(ensure_ascii=False)]
-        if as_json
-        else [structlog.processors.format_exc_info, hide, structlog.dev.ConsoleRenderer()]
-    )
+    last = structlog.processors.JSONRenderer(ensure_ascii=False) if as_json else structlog.dev.ConsoleRenderer()
     return structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *last,
+            structlog.processors.format_exc_info,
+            last,
+            # When the line is whole: whatever a value was, nothing gets by.
+            hide,
         ],
     )
+
+
+@contextmanager
+def collected(log: Any) -> Iterator[None]:
+    """What modules and packages tell Python's own loggers goes to a log, as long as the `with` lasts.
+
+    Of this bot from `info` on, of everything else warnings.
+
+    Args:
+        log: as `opened` gives it.
+    """
+    root, ours = logging.getLogger(), logging.getLogger(_OURS)
+    handler = _Forwarding(log)
+    before = ours.level
+    root.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        ours.setLevel(before)
+
+
+class _Forwarding(logging.Handler):
+    """Hands records to the log of the bot."""
+
+    def __init__(self, log: Any) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            said = record.getMessage()
+        except (TypeError, ValueError):
+            said = str(record.msg)  # its arguments do not fit
+        # The log knows five levels; packages may have levels of their own.
+        level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
+        self._log.log(level, said, logger=record.name, exc_info=record.exc_info)

@@ -8,16 +8,19 @@ disk, the model, Telegram) is tried again until it works, and the person is told
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from bots.commands import Commands
 from bots.dialogue import Answering, Dialogue, Later
+from bots.metrics import Meter
 from bots.places import Incoming, tidy
 from bots.port import Caller, Request, Say, Upload
 from bots.roles import role_of
@@ -40,6 +43,9 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
 _ALBUM = 0.7
 """Seconds after which all parts of an album are there."""
 
+_SWITCH = 0.0005
+"""Seconds after which a thread that computes lets another one go on."""
+
 _TIDY = 3600.0
 """Seconds between two tidyings of the inbox."""
 
@@ -59,6 +65,7 @@ class TelegramBot:
         poll: seconds for which Telegram holds a question for updates open.
         album: seconds after which all parts of an album are there.
         sender: shows things.
+        meter: is told what came and what was shown.
     """
 
     def __init__(
@@ -72,6 +79,7 @@ class TelegramBot:
         sender: Sender,
         poll: int = _POLL,
         album: float = _ALBUM,
+        meter: Meter = Meter(),  # noqa: B008 - it holds nothing
     ) -> None:
         self._workspace = workspace
         self._client = client
@@ -81,6 +89,7 @@ class TelegramBot:
         self._poll = poll
         self._album = album
         self._sender = sender
+        self._meter = meter
         self._dialogue = Dialogue(workspace)
         self.commands = Commands(workspace, self._dialogue)
         self._chains: dict[str, deque[_Waiting]] = {}
@@ -90,7 +99,18 @@ class TelegramBot:
     # --- taking updates ----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Take updates until the bot is stopped; what a dead process left is done first."""
+        """Ask Telegram for updates until the bot is stopped."""
+        async with self.working():
+            await self._take_all()
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """Do what there is to do, first what a dead process left; at its end what was begun is ended."""
+        # aiogram's half a million objects never go: looking through them now and then would stop everything for 0.1 s.
+        gc.collect()
+        gc.freeze()
+        # A thread that has written to the disk is not kept waiting for 5 ms by the event loop, nor the other way round.
+        sys.setswitchinterval(_SWITCH)
         tidy(self._workspace.path)
         self._resume()
         beside = [
@@ -98,7 +118,7 @@ class TelegramBot:
             for work in (self._tidy(), self.commands.resume(self._notify), self._tell_commands())
         ]
         try:
-            await self._take_all()
+            yield
         finally:
             for task in beside:
                 task.cancel()
@@ -126,6 +146,10 @@ class TelegramBot:
     def stop(self) -> None:
         """Take no more updates; `run` ends when what was begun is done."""
         self._stopping.set()
+
+    async def stopped(self) -> None:
+        """Wait until the bot is stopped."""
+        await self._stopping.wait()
 
     async def _take_all(self) -> None:
         from aiogram.exceptions import TelegramAPIError, TelegramUnauthorizedError
@@ -167,16 +191,22 @@ class TelegramBot:
         """Keep updates in the inbox, and begin to do those that are new.
 
         It ends only when they are kept: a full disk is waited for.
+
+        Raises:
+            StoreError: they cannot be kept, and the bot is being stopped.
         """
         waiting = [_Waiting(self._entry(update), update) for update in updates]
         failed = 0
         while True:
             try:
-                new = set(self._inbox.put([one.entry for one in waiting]))
+                # In a thread: everybody else goes on while the disk is waited for.
+                new = set(await asyncio.to_thread(self._inbox.put, [one.entry for one in waiting]))
                 break
             except StoreError as error:
                 failed += 1
                 self._log.error("updates cannot be kept", error=str(error))
+                if self._stopping.is_set():
+                    raise
                 await self._tell_down(waiting if failed == 1 else ())
                 await self._pause(failed)
         for one in waiting:

@@ -23,7 +23,7 @@ def add_directory(
         Path,
         typer.Argument(
             metavar="DIR",
-            help="A directory of JSONL, JSON, text, Markdown, CSV, TSV or PDF files, and those below it.",
+            help="A directory of JSONL, JSON, text, Markdown, CSV, TSV, PDF or Word files, and those below it.",
             show_default=False,
         ),
     ],

@@ -13,6 +13,7 @@ from trainerlib.cli import (
     adding,
     archiving,
     beginning,
+    bots,
     chatting,
     consenting,
     curating,
@@ -90,6 +91,7 @@ policy = _group("policy", _RECORD, "Platforms that restrict training, and their 
 command(app, "init", panel=_BEGIN)(beginning.init)
 command(app, "demo", panel=_BEGIN)(demonstration.demo)
 command(app, "chat", panel=_BEGIN)(chatting.chat)
+command(app, "telegram", panel=_BEGIN)(bots.telegram)
 command(app, "import", panel=_RECORD)(importing.import_)
 command(app, "record", panel=_RECORD)(recording.record)
 command(app, "correct", panel=_RECORD)(recording.correct)

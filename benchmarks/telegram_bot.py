@@ -1,0 +1,68 @@
+"""What the Telegram bot adds to an answer: from a message to the first thing sent, with a model that takes no time.
+
+`python benchmarks/telegram_bot.py` lets 200 people write 100 messages a second to a bot in a process of its own, by way of
+the Bot API server of the tests on loopback, and prints the percentiles. The limit is a p99 of 20 ms on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+import telegram_bot
+from telegram_server import TelegramServer
+
+import trainerlib
+
+LIMIT = 20.0
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(int(len(values) * share), len(values) - 1)]
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--chats", type=int, default=200)
+    options.add_argument("--rate", type=float, default=100.0, help="messages a second")
+    options.add_argument("--seconds", type=float, default=20.0)
+    given = options.parse_args()
+    with tempfile.TemporaryDirectory() as directory, TelegramServer() as server:
+        workspace = Path(directory) / "shop"
+        trainerlib.open(workspace).close()
+        bot = telegram_bot.start(workspace, server, Path(directory) / "log")
+        # Once, so that everybody was asked for consent before it is measured.
+        for chat in range(1, given.chats + 1):
+            server.say("say hello", user=chat, chat=chat)
+        server.wait_for(lambda: all(len(server.texts(chat)) >= 2 for chat in range(1, given.chats + 1)), 120)
+        first = len(server.calls("sendMessage"))
+        said: dict[str, float] = {}
+        count = int(given.rate * given.seconds)
+        began = time.monotonic()
+        for number in range(count):
+            chat = number % given.chats + 1
+            words = f"say {number}"
+            said[words] = time.monotonic()
+            server.say(words, user=chat, chat=chat)
+            time.sleep(max(0.0, began + (number + 1) / given.rate - time.monotonic()))
+        server.wait_for(lambda: len(server.calls("sendMessage")) >= first + count, 120)
+        took = {call.text: call.at for call in server.calls("sendMessage")[first:]}
+        bot.terminate()
+        bot.join()
+    waited = [(took[words] - at) * 1000 for words, at in said.items()]
+    p99 = percentile(waited, 0.99)
+    print(f"{given.chats} chats, {given.rate:g} messages a second for {given.seconds:g} s")
+    print(f"from a message to the first thing sent: median {median(waited):.1f} ms, p99 {p99:.1f} ms", end="")
+    print(f" ({'✓' if p99 < LIMIT else '✗'} < {LIMIT:g} ms), most {max(waited):.1f} ms")
+    raise SystemExit(p99 >= LIMIT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Updates wait in the inbox until they are done, whatever happens to the bot."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from bots.telegram.inbox import FILE, Entry, Inbox
+from trainerlib.errors import NewerDatabaseError, NotADatabaseError, StoreError
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / FILE
+
+
+def entry(number, chat="telegram:42", body=None):
+    return Entry(number, chat, body or f'{{"update_id":{number}}}'.encode())
+
+
+def test_updates_wait_in_order(path):
+    with Inbox(path) as inbox:
+        assert inbox.put([entry(2), entry(1)]) == [2, 1]
+        assert [one.id for one in inbox.waiting()] == [1, 2]
+
+
+def test_an_update_that_is_handed_over_again_is_not_new(path):
+    with Inbox(path) as inbox:
+        inbox.put([entry(1)])
+        assert inbox.put([entry(1), entry(2)]) == [2]
+        inbox.done([1])
+        assert inbox.put([entry(1)]) == []
+        assert [one.id for one in inbox.waiting()] == [2]
+
+
+def test_what_was_shown_is_known_in_order(path):
+    with Inbox(path) as inbox:
+        inbox.put([entry(1)])
+        inbox.showed(42, 9, 1)
+        inbox.showed(42, 7, 1)
+    with Inbox(path) as inbox:
+        assert inbox.waiting()[0].shown == (9, 7)
+        inbox.done([1])
+        assert inbox.waiting() == []
+
+
+def test_the_newest_message_of_a_chat_is_known_when_its_update_is_done(path):
+    with Inbox(path) as inbox:
+        inbox.put([entry(1)])
+        inbox.showed(42, 9, 1)
+        inbox.showed(42, 12)
+        inbox.done([1])
+    with Inbox(path) as inbox:
+        assert (inbox.newest(42), inbox.newest(43)) == (12, 0)
+
+
+def test_what_an_update_said_is_nowhere_when_it_is_done(path):
+    words = "тюльпаны для Анны".encode()
+    with Inbox(path) as inbox:
+        inbox.put([entry(1, body=words)])
+        inbox.done([1])
+        inbox.tidy()
+        for file in path.parent.iterdir():
+            assert words not in file.read_bytes()
+
+
+def test_old_numbers_are_forgotten(path):
+    now = [0.0]
+    with Inbox(path, clock=lambda: now[0]) as inbox:
+        inbox.put([entry(1), entry(2)])
+        inbox.done([1])
+        now[0] = 3 * 86_400
+        inbox.tidy()
+        assert inbox.put([entry(1), entry(2)]) == [1]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from bots.telegram.inbox import Entry, Inbox
+inbox = Inbox(Path(sys.argv[1]))
+inbox.put([Entry(1, "telegram:42", b"{}")])
+inbox.showed(42, 7, 1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_was_kept_survives_a_kill(path):
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    with Inbox(path) as inbox:
+        assert inbox.waiting() == [Entry(1, "telegram:42", b"{}", (7,))]
+
+
+def test_another_file_is_refused_and_left_alone(path):
+    path.write_text("these are notes, and no database", encoding="utf-8")
+    with pytest.raises(StoreError):
+        Inbox(path)
+    assert path.read_text(encoding="utf-8").startswith("these are notes")
+
+
+def test_a_database_of_somebody_else_is_refused(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE notes(text)")
+    connection.close()
+    with pytest.raises(NotADatabaseError):
+        Inbox(path)
+
+
+def test_a_newer_inbox_is_refused(path):
+    Inbox(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(NewerDatabaseError):
+        Inbox(path)

@@ -1,0 +1,77 @@
+"""A bot that is killed at any moment, under load, answers everything once and in order."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+pytest.importorskip("aiogram", reason="needs the extra: pip install 'trainerlib[telegram]'")
+
+import telegram_bot
+from telegram_server import TelegramServer
+
+import trainerlib
+
+CHATS = 8
+KILLS = 20
+
+
+def told(server, chat):
+    """What a chat was answered, but for the word on privacy."""
+    return [text for text in server.texts(chat) if text.startswith("say ")]
+
+
+def test_twenty_kills_under_load_lose_nothing_and_answer_nothing_twice(tmp_path):
+    workspace = tmp_path / "shop"
+    trainerlib.open(workspace).close()
+    dice = random.Random()
+    said = Counter()
+    over = threading.Event()
+    with TelegramServer() as server:
+
+        def people():
+            while not over.is_set():
+                chat = dice.randrange(CHATS) + 1
+                server.say(f"say {said[chat]} in {chat}", user=chat, chat=chat)
+                said[chat] += 1
+                time.sleep(dice.random() / 20)
+
+        talking = threading.Thread(target=people)
+        talking.start()
+        kills = 0
+        while kills < KILLS:
+            bot = telegram_bot.start(workspace, server, tmp_path / "log")
+            before = len(server.calls("sendMessage"))
+            # It has begun to answer, and is killed at any moment of that.
+            server.wait_for(lambda before=before: len(server.calls("sendMessage")) > before, 30)
+            time.sleep(dice.random() / 2)
+            bot.kill()
+            bot.join()
+            kills += bot.exitcode == -signal.SIGKILL
+        over.set()
+        talking.join()
+        bot = telegram_bot.start(workspace, server, tmp_path / "log")
+        server.wait_for(lambda: all(len(told(server, chat)) >= said[chat] for chat in said), 60)
+        bot.terminate()
+        bot.join(30)
+        assert bot.exitcode == 0
+        for chat in said:
+            assert told(server, chat) == [f"say {number} in {chat}" for number in range(said[chat])]
+        assert server.pending == []
+    with trainerlib.open(workspace) as ws:
+        for chat in said:
+            messages = ws.conversation(f"telegram:{chat}").messages
+            assert [one.text for one in messages if one.role == "user"] == [
+                f"say {n} in {chat}" for n in range(said[chat])
+            ]
+            replies = [one for one in messages if one.role == "assistant"]
+            assert [one.in_reply_to for one in replies] == [one.number for one in messages if one.role == "user"]
+            assert all(one.delivered for one in replies)
+        assert not ws.unanswered()
+        assert not ws.undelivered()
+        assert ws.verify() == []
