@@ -247,9 +247,6 @@ class Dialogue:
         except InvalidEventError:
             # Erased or taken down while it was answered: nobody waits for it.
             return
-        else:
-            if not answer.text:
-                yield Say(_("Stopped."))
         finally:
             del self._running[answer]
 

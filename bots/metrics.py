@@ -71,7 +71,7 @@ class Metrics(Meter):
         except ModuleNotFoundError as error:
             raise SettingsError(f"metrics need {error.name}: pip install 'trainerlib[metrics]'") from None
         self._workspace = workspace
-        self._position = workspace.store.position()
+        self._position = workspace.store.position
         self._reading = threading.Lock()
         self.registry: CollectorRegistry = CollectorRegistry(auto_describe=False)
         # Asked first: what it reads counts in the same look.

@@ -41,7 +41,7 @@ def run_bot(workspace: str, token: str, url: str, log: str) -> None:
     from bots.telegram import starting
     from bots.telegram.transport import UNLIMITED
 
-    os.environ |= {starting.TOKEN: token, starting.API: url, "TRAINERLIB_CHAT_MODEL": "echo"}
+    os.environ |= {starting.TOKEN: token, "TRAINERLIB_TELEGRAM_API": url, "TRAINERLIB_CHAT_MODEL": "echo"}
     with Path(log).open("a", encoding="utf-8") as sys.stderr, trainerlib.open(workspace) as ws:
         ws.replies._open_model = Echo
         starting.run(ws, limits=UNLIMITED)

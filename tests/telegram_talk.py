@@ -42,7 +42,7 @@ class Shop:
         self._thread = threading.Thread(target=self._live, name="bot")
 
     def __enter__(self):
-        trainerlib.open(self.path).close()
+        self.path.mkdir(parents=True, exist_ok=True)
         configure(self, self._settings)
         self.ws = trainerlib.open(self.path)
         if self.model != "memory":
@@ -57,20 +57,30 @@ class Shop:
     def end(self):
         """Stop the bot as SIGTERM does, and close the workspace."""
         if self._thread.is_alive():
-            self.soon(self.bot.stop)
+            self.soon(self._stop)
             self._thread.join()
         self.ws.close()
         if self._problem is not None:
             raise self._problem
 
+    def _stop(self):
+        self.bot.stop()
+        gate = getattr(self.model, "_gate", None)
+        if gate is not None:
+            gate.set()
+
     def soon(self, call):
-        """Call something in the event loop of the bot."""
-        self.loop.call_soon_threadsafe(call)
+        """Call something in the event loop of the bot; what it gives."""
+
+        async def called():
+            return call()
+
+        return asyncio.run_coroutine_threadsafe(called(), self.loop).result(10)
 
     def _live(self):
         try:
             asyncio.run(self._run())
-        except BaseException as problem:
+        except BaseException as problem:  # noqa: BLE001 - the thread of the test is told
             self._problem = problem
         finally:
             self._begun.set()
@@ -81,7 +91,7 @@ class Shop:
         from aiogram.client.telegram import TelegramAPIServer
 
         from bots.telegram.inbox import FILE, Inbox
-        from bots.telegram.logs import opened
+        from bots.telegram.logs import collected, opened
         from bots.telegram.running import TelegramBot
         from bots.telegram.sending import Sender, Tempo
         from bots.telegram.transport import UNLIMITED, Transport
@@ -93,7 +103,7 @@ class Shop:
         with redirect_stderr(self.log):
             log = opened(self.server.token, json=True)
         try:
-            with Inbox(self.path / FILE) as self.inbox:
+            with Inbox(self.path / FILE) as self.inbox, collected(log):
                 self.bot = TelegramBot(
                     self.ws, client, await client.get_me(), self.inbox, log=log, sender=sender, album=0.05
                 )
@@ -101,7 +111,8 @@ class Shop:
                 await self.bot.run()
         finally:
             await self.ws.replies.close()
-            await client.session.close()
+            # `client.session.close` waits for the end of TLS, which nobody speaks here.
+            await (await client.session.create_session()).close()
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
@@ -135,6 +146,10 @@ class Shop:
         """The last reply that was recorded of a chat."""
         return next(one for one in reversed(self.messages(chat)) if one.role == "assistant")
 
+    def read(self):
+        """Every byte of the files of the workspace."""
+        return b"".join(path.read_bytes() for path in sorted(self.path.rglob("*")) if path.is_file())
+
     def logged(self):
         """What the bot logged."""
         return [json.loads(line) for line in self.log.getvalue().splitlines()]
@@ -151,4 +166,6 @@ class Shop:
 
 
 def _is_introduction(text):
-    return text.startswith(("I keep", "Я храню", "Без вашего разрешения"))
+    return text.startswith(
+        ("I keep this conversation", "I keep nothing", "Я храню этот разговор", "Без вашего разрешения")
+    )

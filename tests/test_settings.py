@@ -101,7 +101,10 @@ def test_the_environment_goes_first(tmp_path):
             'line 2: bots.trainers_may cannot be [\'role\']; a list of "archive", "get',
         ),
         ('[bots]\nunconsented = "train"\n', 'line 2: bots.unconsented cannot be \'train\'; "record" or "nothing"'),
-        ('[telegram]\nwebhook = "bot.example.org"\n', "line 2: telegram.webhook cannot be 'bot.example.org'; an address"),
+        (
+            '[telegram]\nwebhook = "bot.example.org"\n',
+            "line 2: telegram.webhook cannot be 'bot.example.org'; an address",
+        ),
         ('[telegram]\nlisten = "8080"\n', "line 2: telegram.listen cannot be '8080'; a host and a port, such as"),
         ('[telegram]\nlisten = ""\n', "line 2: telegram.listen cannot be ''; a host and a port, such as"),
         ('[telegram]\nmetrics = "127.0.0.1:65536"\n', "line 2: telegram.metrics cannot be '127.0.0.1:65536'; a host"),

@@ -40,7 +40,9 @@ _KEPT = 48 * 3600
 _APPLICATION = 0x54724962
 _VERSION = 1
 _SCHEMA = """
-CREATE TABLE updates(id INTEGER PRIMARY KEY, chat TEXT NOT NULL, body BLOB, received INTEGER NOT NULL);
+CREATE TABLE updates(
+    id INTEGER PRIMARY KEY, chat TEXT NOT NULL, body BLOB, received INTEGER NOT NULL, warned INTEGER NOT NULL DEFAULT 0
+);
 CREATE INDEX updates_waiting ON updates(id) WHERE body IS NOT NULL;
 CREATE TABLE shown(id INTEGER NOT NULL, message INTEGER NOT NULL);
 CREATE INDEX shown_by_update ON shown(id);
@@ -56,12 +58,14 @@ class Entry(msgspec.Struct, frozen=True):
         chat: id of the chat; updates of a chat are done in order.
         body: the update as JSON.
         shown: ids of the messages that were sent because of it.
+        warned: whoever wrote it was told that it takes longer.
     """
 
     id: int
     chat: str
     body: bytes
     shown: tuple[int, ...] = ()
+    warned: bool = False
 
 
 class Inbox:
@@ -130,8 +134,16 @@ class Inbox:
             shown: dict[int, list[int]] = {}
             for update, message in connection.execute("SELECT id, message FROM shown ORDER BY rowid"):
                 shown.setdefault(update, []).append(message)
-            rows = connection.execute("SELECT id, chat, body FROM updates WHERE body IS NOT NULL ORDER BY id")
-            return [Entry(update, chat, body, tuple(shown.get(update, ()))) for update, chat, body in rows]
+            rows = connection.execute("SELECT id, chat, body, warned FROM updates WHERE body IS NOT NULL ORDER BY id")
+            return [
+                Entry(update, chat, body, tuple(shown.get(update, ())), bool(warned))
+                for update, chat, body, warned in rows
+            ]
+
+    def count(self) -> int:
+        """How many updates are not done."""
+        with self._transaction() as connection:
+            return int(connection.execute("SELECT count(*) FROM updates WHERE body IS NOT NULL").fetchone()[0])
 
     def showed(self, chat: int, message: int, update: int | None = None) -> None:
         """Write down that a message was sent.
@@ -158,6 +170,15 @@ class Inbox:
         with self._transaction() as connection:
             row = connection.execute("SELECT message FROM newest WHERE chat = ?", (chat,)).fetchone()
             return int(row[0]) if row is not None else 0
+
+    def warned(self, update: int) -> None:
+        """Write down that whoever wrote an update was told that it takes longer.
+
+        Raises:
+            StoreError: that was not written down.
+        """
+        with self._transaction() as connection:
+            connection.execute("UPDATE updates SET warned = 1 WHERE id = ?", (update,))
 
     def done(self, updates: Sequence[int]) -> None:
         """Forget what updates said; they are done.

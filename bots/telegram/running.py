@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bots.commands import Commands
+from bots.conversations import chat_of
 from bots.dialogue import Answering, Dialogue, Later
 from bots.metrics import Meter
 from bots.places import Incoming, tidy
@@ -27,21 +28,31 @@ from bots.roles import role_of
 from bots.telegram.inbox import Entry, Inbox
 from bots.telegram.sending import Place, RefusedError, Sender, UnreachableError
 from bots.telegram.transport import hurried, safe
-from bots.telegram.updates import WANTED, Media, Told, told
+from bots.telegram.updates import WANTED, Media, Told, joined, told
 from bots.texts import best, languages, speaker
 from trainerlib import Workspace
 from trainerlib.errors import StoreError, TrainerlibError, UploadRefusedError
 
 if TYPE_CHECKING:
     from aiogram import Bot as Client
+    from aiogram.exceptions import ClientDecodeError
     from aiogram.types import Update, User
 
 _POLL = 30
 """Seconds for which Telegram holds a question for updates open."""
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
+_UNNOTICED = 2
+"""Times that a file may break off before the person is told that it takes longer."""
+
+_SERVER_TROUBLE = 500
+"""HTTP status from which on a server says that the trouble is its own."""
+
 _ALBUM = 0.7
 """Seconds after which all parts of an album are there."""
+
+_TEACHING = frozenset({"correct", "feedback"})
+"""Commands that count as they are now when the message that gave them was edited."""
 
 _SWITCH = 0.0005
 """Seconds after which a thread that computes lets another one go on."""
@@ -49,8 +60,11 @@ _SWITCH = 0.0005
 _TIDY = 3600.0
 """Seconds between two tidyings of the inbox."""
 
-_DRAIN = 20.0
-"""Seconds for which what was begun may go on when the bot is stopped; what does not end is done at the next start."""
+_DRAIN = 8.0
+"""Seconds for which what was begun may go on when the bot is stopped; what does not end is done at the next start.
+
+Docker kills what has not ended after 10.
+"""
 
 
 class TelegramBot:
@@ -128,9 +142,15 @@ class TelegramBot:
 
     def _resume(self) -> None:
         """Go on with what a dead process left."""
-        left = [_Waiting(entry, self._read(entry.body), shown=list(entry.shown)) for entry in self._inbox.waiting()]
-        for waiting in left:
-            waiting.told = self._told(waiting.update)
+        left: list[_Waiting] = []
+        for entry in self._inbox.waiting():
+            try:
+                update = self._read(entry.body)
+            except ValueError as error:
+                # It stays: another release of aiogram may know it again.
+                self._log.error("cannot be read", update=entry.id, error=safe(error, self._client.token))
+                continue
+            left.append(_Waiting(entry, update, self._told(update), warned=entry.warned, shown=list(entry.shown)))
         begun: dict[int, dict[str, _Waiting]] = {}
         for waiting in left:
             if waiting.told is not None:
@@ -152,24 +172,50 @@ class TelegramBot:
         await self._stopping.wait()
 
     async def _take_all(self) -> None:
-        from aiogram.exceptions import TelegramAPIError, TelegramUnauthorizedError
+        from aiogram.exceptions import ClientDecodeError, TelegramAPIError, TelegramUnauthorizedError
 
         offset: int | None = None
         failed = 0
         while not self._stopping.is_set():
             try:
-                updates = await self._until_stopped(offset)
+                try:
+                    updates = await self._until_stopped(offset)
+                except ClientDecodeError as error:
+                    updates, offset = self._readable(error)
             except TelegramUnauthorizedError:
                 raise
-            except (TelegramAPIError, OSError, TimeoutError) as error:
+            except (ClientDecodeError, TelegramAPIError, OSError) as error:
                 failed += 1
                 self._log.warning("no updates", error=safe(error, self._client.token))
                 await self._pause(failed)
                 continue
             failed = 0
             if updates:
-                await self.take(updates)
-                offset = updates[-1].update_id + 1
+                # What cannot be kept by a bot that is being stopped stays with Telegram.
+                with suppress(StoreError):
+                    await self.take(updates)
+                    offset = max(offset or 0, updates[-1].update_id + 1)
+
+    def _readable(self, error: ClientDecodeError) -> tuple[list[Update], int]:
+        """The updates that aiogram knows, of those that it could not read together, and the number after them all.
+
+        Raises:
+            ClientDecodeError: they are no updates at all.
+        """
+        from aiogram.types import Update
+
+        given = error.data.get("result") if isinstance(error.data, dict) else None
+        if not isinstance(given, list) or not given:
+            raise error
+        updates = []
+        for one in given:
+            try:
+                updates.append(Update.model_validate(one, context={"bot": self._client}))
+            except ValueError:
+                self._log.error(
+                    "cannot be read", update=one["update_id"], kind=next(iter(one.keys() - {"update_id"}), "")
+                )
+        return updates, given[-1]["update_id"] + 1
 
     async def _until_stopped(self, offset: int | None) -> list[Update]:
         polling = asyncio.ensure_future(
@@ -232,8 +278,10 @@ class TelegramBot:
     def _dispatch(self, waiting: _Waiting) -> None:
         waiting.told = self._told(waiting.update)
         if waiting.told is None:
-            self._inbox.done([waiting.entry.id])
-        elif _stops(waiting.told) or (waiting.told.kind == "command" and self.commands.is_live(waiting.told.command)):
+            self._forget([waiting])
+            return
+        self._meter.took(waiting.told.kind)
+        if _stops(waiting.told) or (waiting.told.kind == "command" and self.commands.is_live(waiting.told.command)):
             self._begin(self._work([waiting]))
         else:
             chain = self._chains.get(waiting.told.origin.where)
@@ -259,6 +307,8 @@ class TelegramBot:
             await self._work(together)
             for one in together:
                 chain.remove(one)
+            if chain:
+                chain[0].since = time.monotonic()
         del self._chains[where]
 
     async def _work(self, together: Sequence[_Waiting]) -> None:
@@ -277,23 +327,28 @@ class TelegramBot:
                 failed += 1
                 self._log.warning("tried again later", update=first.entry.id, error=error.words)
                 await self._tell_once(first, error.say)
+            except _BrokenError as error:
+                failed += 1
+                self._log.warning("tried again later", update=first.entry.id, error=str(error))
+                if failed > _UNNOTICED:
+                    await self._tell_once(first, self._trouble(first))
             except (StoreError, OSError) as error:
                 failed += 1
                 self._log.error("tried again later", update=first.entry.id, error=safe(error, self._client.token))
                 await self._tell_once(first, self._trouble(first))
             except (UnreachableError, RefusedError) as error:
                 self._log.info("not shown", update=first.entry.id, error=str(error))
-                self._inbox.done([one.entry.id for one in together])
+                self._forget(together)
                 return
             except Exception as error:  # noqa: BLE001 - one update that nobody thought of must not end the bot
                 self._log.error("given up", update=first.entry.id, error=safe(error, self._client.token), exc_info=True)
                 await self._tell_once(first, self._trouble(first, lasting=True))
-                with suppress(StoreError):
-                    self._inbox.done([one.entry.id for one in together])
+                self._forget(together)
                 return
             if self._stopping.is_set():
                 return
             await self._pause(failed)
+            first.since = time.monotonic()
         said = first.told
         self._log.info(
             "done",
@@ -303,17 +358,24 @@ class TelegramBot:
             milliseconds=round((time.monotonic() - began) * 1000, 1),
         )
 
+    def _forget(self, together: Sequence[_Waiting]) -> None:
+        """Do no more about updates; where the disk is full the next start sees them once more."""
+        with suppress(StoreError):
+            self._inbox.done([one.entry.id for one in together])
+
     async def _do(self, together: Sequence[_Waiting]) -> None:
         first = together[0]
-        said = first.told
-        assert said is not None  # noqa: S101 - only what is for the bot is dispatched
+        parts = [one.told for one in together if one.told is not None]
+        if not any(one.addressed for one in parts):
+            return
+        said = joined(parts)
         if said.kind == "tap":
             await self._acknowledge(said.tap)
-        request = await self._request(said, [one.told for one in together if one.told is not None])
+        request = await self._request(said)
         others = self._written(said.origin.chat) if first.doubtful else frozenset[int]()
         place = self._place(said, request.caller.language, others)
         showing = _Showing(self._sender, self._inbox, first, place)
-        async with aclosing(self._says(said, request)) as says:
+        async with aclosing(self._says(said, request, first.entry.id)) as says:
             async for one in says:
                 if isinstance(one, Later):
                     raise _DownError(one.say, str(one.error))
@@ -324,6 +386,12 @@ class TelegramBot:
 
     async def _answer(self, answering: Answering, request: Request, showing: _Showing) -> None:
         await showing.stream(answering)
+        try:
+            # It may have been shown in part only; what broke off is not shown as if it were all.
+            async for _piece in answering.answer:
+                pass
+        except TrainerlibError:
+            return  # the dialogue says what went wrong
         reply = answering.reply
         text = reply.text if reply is not None else answering.answer.text
         if not text.strip():
@@ -331,6 +399,7 @@ class TelegramBot:
         buttons = self._dialogue.buttons(reply, request.caller, private=request.private) if reply is not None else ()
         ids = await showing.show(Say(text, buttons=buttons))
         if reply is not None:
+            self._meter.showed(reply, showing.seconds)
             await asyncio.to_thread(self._workspace.deliver, reply.id, [str(one) for one in ids])
 
     def _written(self, chat: int) -> frozenset[int]:
@@ -345,7 +414,7 @@ class TelegramBot:
         with suppress(AiogramError), hurried():
             await self._client.answer_callback_query(tap)
 
-    def _says(self, said: Told, request: Request) -> Any:
+    def _says(self, said: Told, request: Request, update: int) -> Any:
         match said.kind:
             case "command":
                 return self.commands.run(said.command, request)
@@ -353,6 +422,9 @@ class TelegramBot:
                 return self.commands.tap(request, said.action)
             case "tap":
                 return self._dialogue.tap(request, said.action)
+            case "edit" if said.command in _TEACHING and self._workspace.find(request.key) is None:
+                # Another key than the one it had before: what it says now counts as well.
+                return self.commands.run(said.command, msgspec.structs.replace(request, key=f"{request.key}:{update}"))
             case "edit":
                 return self._dialogue.edited(request, request.key)
             case "reaction":
@@ -370,15 +442,15 @@ class TelegramBot:
 
     # --- what was asked ----------------------------------------------------------------------------------------------
 
-    async def _request(self, said: Told, together: Iterable[Told]) -> Request:
+    async def _request(self, said: Told) -> Request:
         person = f"telegram:{said.origin.user}" if said.origin.user else ""
         language = best(said.origin.language, self._workspace.settings.workspace.language)
-        files = [await self._upload(media, said.origin.where) for one in together for media in one.media]
-        text = next((one.text for one in together if one.text.strip()), "")
-        about = said.reply
-        shown = said.message if said.kind == "reaction" else said.replied
-        if about is None and shown:
-            about = self._reply_shown_as(said.origin.where, shown)
+        files = [await self._upload(media, said.origin.where) for media in said.media]
+        where, about = said.origin.where, said.reply
+        if said.kind == "reaction":
+            where, about = self._reacted_to(said)
+        elif about is None and said.replied:
+            about = self._reply_shown_as(where, said.replied)
         key = f"telegram:{self._me.id}:{said.origin.chat}:{said.message}"
         if said.kind == "tap":
             key = f"{key}:tap:{said.tap}"
@@ -387,8 +459,8 @@ class TelegramBot:
             key = f"{key}:reaction:{said.origin.user}:{at:.0f}:{''.join(said.added)}-{''.join(said.removed)}"
         return Request(
             Caller(person, said.origin.name, language, role_of(self._workspace, person)),
-            said.origin.where,
-            text,
+            where,
+            said.text,
             tuple(files),
             about,
             said.quoted,
@@ -397,6 +469,17 @@ class TelegramBot:
             said.origin.private,
             said.origin.title,
         )
+
+    def _reacted_to(self, said: Told) -> tuple[str, int | None]:
+        """The chat or topic of a message, and the id of our reply that it is; a reaction does not say the topic."""
+        origin = said.origin
+        found = self._workspace.conversations(platform="telegram") if origin.forum else ()
+        topics = {chat_of(one.id) for one in found if one.id.startswith(f"{origin.where}:")}
+        for where in (origin.where, *sorted(topics)):
+            about = self._reply_shown_as(where, said.message)
+            if about is not None:
+                return where, about
+        return origin.where, None
 
     def _reply_shown_as(self, where: str, message: int) -> int | None:
         """Id of our reply that is a message of Telegram's; `None` when it is none."""
@@ -410,6 +493,7 @@ class TelegramBot:
     async def _upload(self, media: Media, where: str) -> Upload:
         """Take a file from Telegram; one that is too large, or gone, is named without its content."""
         from aiogram.exceptions import TelegramBadRequest
+        from aiohttp import ClientError, ClientResponseError
 
         limit = self._workspace.settings.bots.upload_mb * 1_000_000
         upload = Upload(media.kind, None, media.name, media.mime, media.size, media.seconds)
@@ -422,6 +506,10 @@ class TelegramBot:
                 return msgspec.structs.replace(upload, path=incoming.keep())
         except (TelegramBadRequest, UploadRefusedError):
             return upload
+        except ClientError as error:
+            if isinstance(error, ClientResponseError) and error.status < _SERVER_TROUBLE:
+                return upload
+            raise _BrokenError(safe(error, self._client.token)) from None
 
     def _place(self, said: Told, language: str, others: frozenset[int] = frozenset()) -> Place:
         origin = said.origin
@@ -443,6 +531,8 @@ class TelegramBot:
             language = best(waiting.told.origin.language, self._workspace.settings.workspace.language)
             with suppress(UnreachableError, RefusedError):
                 await self._show_beside(say, self._place(waiting.told, language))
+            with suppress(StoreError):
+                self._inbox.warned(waiting.entry.id)
 
     async def _tell_down(self, waiting: Iterable[_Waiting]) -> None:
         for one in waiting:
@@ -523,6 +613,8 @@ class _Waiting(msgspec.Struct):
     shown: list[int] = []
     doubtful: bool = False
     """Of a dead process, which may have shown one message more than it could write down."""
+    since: float = msgspec.field(default_factory=time.monotonic)
+    """When it came, or its turn came, by the monotonic clock."""
 
 
 class _Showing:
@@ -536,6 +628,12 @@ class _Showing:
         self._left = list(waiting.shown)
         self._last: int | None = None
         self._streamed = False
+        self._first = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """From when its turn came to the first message that was sent, or to now; not counting what was streamed."""
+        return (self._first or time.monotonic()) - self._waiting.since
 
     async def show(self, say: Say) -> list[int]:
         """Show something; ids of its messages."""
@@ -566,14 +664,20 @@ class _Showing:
         )
         self._streamed = bool(early) and not self._place.private
         self._left = list(early)
+        self._first = 0.0
 
     def _sent(self, message: int) -> None:
+        self._first = self._first or time.monotonic()
         self._waiting.shown.append(message)
         self._inbox.showed(self._place.chat, message, self._waiting.entry.id)
         self._waiting.doubtful = False
 
     def _doubtful(self) -> bool:
         return self._waiting.doubtful
+
+
+class _BrokenError(Exception):
+    """A file did not arrive whole; it is asked for again."""
 
 
 class _DownError(Exception):

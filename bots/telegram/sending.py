@@ -19,6 +19,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, suppress
+from functools import cache
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,7 +179,7 @@ class Sender:
 
     def _messages(self, say: Say, place: Place) -> list[Any]:
         """The requests that show something, in order."""
-        from aiogram.methods import SendDocument, SendMessage
+        from aiogram.methods import SendDocument
         from aiogram.types import FSInputFile, LinkPreviewOptions, ReplyParameters
 
         texts = pieces(say.text, plain=say.plain)
@@ -189,8 +190,9 @@ class Sender:
         elif not texts:
             texts = [Piece("…")]
         where: dict[str, Any] = {"chat_id": place.chat, "message_thread_id": place.thread}
+        send = _send_message()
         messages: list[Any] = [
-            SendMessage(
+            send(
                 **where,
                 text=piece.text,
                 entities=_entities(piece),
@@ -457,6 +459,18 @@ async def _growing(answer: AsyncIterator[str], after: float, every: float) -> As
         coming.cancel()
         # Its trouble is that of whoever waits for the answer.
         await asyncio.wait((coming,))
+
+
+@cache
+def _send_message() -> Any:
+    """`SendMessage` that reads of its answer what is needed, its id: reading the whole message takes as long as sending it."""
+    from aiogram.methods import SendMessage
+    from aiogram.types import MessageId
+
+    class Sent(SendMessage):  # type: ignore[misc] # what is not always there has no type
+        __returning__ = MessageId
+
+    return Sent
 
 
 def _entities(piece: Piece) -> list[Any] | None:

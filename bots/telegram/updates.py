@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -62,6 +62,7 @@ class Origin(msgspec.Struct, frozen=True):
         topic: id of the topic of a forum; 0 for none.
         private: it is a chat of two.
         title: name of the chat; empty in a chat of two.
+        forum: it has topics.
         user: Telegram's id of whoever did it; 0 where it does not say.
         name: their name.
         language: as their Telegram speaks; empty where it does not say.
@@ -71,6 +72,7 @@ class Origin(msgspec.Struct, frozen=True):
     topic: int = 0
     private: bool = True
     title: str = ""
+    forum: bool = False
     user: int = 0
     name: str = ""
     language: str = ""
@@ -89,7 +91,7 @@ class Told(msgspec.Struct, frozen=True):
         origin: where, and by whom.
         message: id of the message that it is, or is about; 0 for none.
         text: the words, less the mention or the name of the command.
-        command: `help` for "/help@shop_bot"; empty for anything else.
+        command: `help` for "/help@shop_bot", or for a message edited into that; empty for anything else.
         action: of the button that was tapped.
         tap: Telegram's id of the tap, to be answered.
         media: the files in it.
@@ -99,7 +101,8 @@ class Told(msgspec.Struct, frozen=True):
         quoted: the words that it replies to.
         added: reactions that were put.
         removed: reactions that were taken back.
-        at: when it was sent.
+        at: when it was sent, or edited.
+        addressed: it is for the bot; a part of an album in a group may not say so, and another one does.
     """
 
     kind: Kind
@@ -117,6 +120,19 @@ class Told(msgspec.Struct, frozen=True):
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     at: datetime | None = None
+    addressed: bool = True
+
+
+def joined(parts: Sequence[Told]) -> Told:
+    """The parts of an album as one message; its words may be under any of them.
+
+    Args:
+        parts: in order.
+    """
+    worded = next((one for one in parts if one.command or one.text.strip()), parts[0])
+    return msgspec.structs.replace(
+        worded, message=parts[0].message, media=tuple(media for one in parts for media in one.media)
+    )
 
 
 def told(update: Update, *, bot: int, username: str, everything: bool = False) -> Told | None:
@@ -131,8 +147,10 @@ def told(update: Update, *, bot: int, username: str, everything: bool = False) -
     if update.message is not None:
         return _message(update.message, bot, username, everything=everything)
     if update.edited_message is not None:
+        changed = update.edited_message.edit_date
         edited = _message(update.edited_message, bot, username, everything=True)
-        return edited and msgspec.structs.replace(edited, kind="edit", command="")
+        at = datetime.fromtimestamp(changed, UTC) if changed is not None else None
+        return edited and msgspec.structs.replace(edited, kind="edit", at=at)
     if update.callback_query is not None:
         query = update.callback_query
         message = query.message
@@ -145,7 +163,7 @@ def told(update: Update, *, bot: int, username: str, everything: bool = False) -
         return _reaction(update.message_reaction)
     if update.stopped_message_generation is not None:
         stopped = update.stopped_message_generation
-        return Told("stop", Origin(stopped.chat.id), action=str(stopped.draft_id))
+        return Told("stop", Origin(stopped.chat.id, _topic(stopped.message_thread_id)), action=str(stopped.draft_id))
     return None
 
 
@@ -168,7 +186,8 @@ def _message(message: Message, bot: int, username: str, *, everything: bool) -> 
     replied = message.reply_to_message
     to_bot = replied is not None and replied.from_user is not None and replied.from_user.id == bot
     mentioned = bool(mention.search(text))
-    if not (origin.private or name or to_bot or mentioned or everything):
+    addressed = bool(origin.private or name or to_bot or mentioned or everything)
+    if not (addressed or message.media_group_id):
         return None
     quote = message.quote.text if message.quote is not None else ""
     before = "" if replied is None else replied.text or replied.caption or ""
@@ -183,8 +202,9 @@ def _message(message: Message, bot: int, username: str, *, everything: bool) -> 
         replied=0 if replied is None else replied.message_id,
         reply=_reply(replied) if to_bot else None,
         # What a question of ours asks stands at its beginning; a person's quote is the part they chose.
-        quoted=before if to_bot and before.startswith("✏️ #") else quote or before,
+        quoted=before if to_bot and before.startswith(("✏️ #", "👎 #")) else quote or before,
         at=message.date if isinstance(message.date, datetime) else None,
+        addressed=addressed,
     )
 
 
@@ -196,13 +216,18 @@ def _origin(chat: Chat, topic: int | None, user: User) -> Origin:
     private = chat.type == "private"
     return Origin(
         chat.id,
-        topic if topic and topic != _TOPIC_OF_ALL else 0,
+        _topic(topic),
         private,
         "" if private else chat.title or "",
+        bool(chat.is_forum),
         user.id,
         user.full_name,
         user.language_code or "",
     )
+
+
+def _topic(topic: int | None) -> int:
+    return topic if topic and topic != _TOPIC_OF_ALL else 0
 
 
 def _reaction(reaction: MessageReactionUpdated) -> Told | None:

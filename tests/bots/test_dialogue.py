@@ -278,7 +278,9 @@ def test_the_stop_button_stops_its_answer_alone_and_only_in_its_chat(talk):
     assert (shown, reply.text) == (["one"], "one")
 
 
-def test_an_answer_that_is_stopped_before_its_first_word_is_said_to_be(ws, talk):
+def test_an_answer_that_is_stopped_before_its_first_word_is_none(ws, talk):
+    """Whoever stopped it is told so by the command."""
+
     async def both():
         async for shown in talk.dialogue.hear(talk.request("one two")):
             if not isinstance(shown, Answering):
@@ -286,7 +288,7 @@ def test_an_answer_that_is_stopped_before_its_first_word_is_said_to_be(ws, talk)
             await shown.answer.stop()
         return None
 
-    assert asyncio.run(both()) == "Stopped."
+    assert asyncio.run(both()) is None
     assert not events(ws, ReplyGenerated)
 
 

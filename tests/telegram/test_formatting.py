@@ -11,6 +11,7 @@ pytest.importorskip("telegramify_markdown", reason="needs the extra: pip install
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bots.telegram import formatting
 from bots.telegram.formatting import LIMIT, pieces
 
 STYLES = {"bold", "italic", "underline", "strikethrough"}
@@ -330,3 +331,12 @@ def test_every_word_is_there_once_and_in_order(document, limit):
     markdown, count = document
     shown = " ".join(piece.text for piece in pieces(markdown, limit=limit))
     assert re.findall(r"w(\d+)w", shown) == [str(number) for number in range(count())]
+
+
+@given(st.text(alphabet="аяbz 09.,!?«»—'\"%/;…👍ё", max_size=60))
+def test_words_without_marks_are_the_same_whether_they_are_looked_at_or_not(text):
+    """The short way for sentences gives what the long way gives."""
+    short = pieces(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formatting, "_SENTENCES", re.compile("(?!)"))
+        assert pieces(text) == short

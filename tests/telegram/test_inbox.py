@@ -47,6 +47,14 @@ def test_what_was_shown_is_known_in_order(path):
         assert inbox.waiting() == []
 
 
+def test_who_was_told_that_it_takes_longer_is_known(path):
+    with Inbox(path) as inbox:
+        inbox.put([entry(1), entry(2)])
+        inbox.warned(1)
+    with Inbox(path) as inbox:
+        assert [one.warned for one in inbox.waiting()] == [True, False]
+
+
 def test_the_newest_message_of_a_chat_is_known_when_its_update_is_done(path):
     with Inbox(path) as inbox:
         inbox.put([entry(1)])
