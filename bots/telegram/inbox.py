@@ -110,6 +110,7 @@ class Inbox:
             )
         execute("PRAGMA synchronous = NORMAL")
         execute("PRAGMA secure_delete = ON")
+        self._newest: dict[int, int] = dict(execute("SELECT chat, message FROM newest"))
 
     def put(self, entries: Iterable[Entry]) -> list[int]:
         """Keep updates, durably; numbers of those that were not here before.
@@ -160,16 +161,11 @@ class Inbox:
             connection.execute("INSERT OR REPLACE INTO newest(chat, message) VALUES (?, ?)", (chat, message))
             if update is not None:
                 connection.execute("INSERT INTO shown(id, message) VALUES (?, ?)", (update, message))
+        self._newest[chat] = message
 
     def newest(self, chat: int) -> int:
-        """Id of the newest message that was sent to a chat, as far as it was written down; 0 for none.
-
-        Raises:
-            StoreError: that cannot be read.
-        """
-        with self._transaction() as connection:
-            row = connection.execute("SELECT message FROM newest WHERE chat = ?", (chat,)).fetchone()
-            return int(row[0]) if row is not None else 0
+        """Id of the newest message that was sent to a chat, as far as it was written down; 0 for none."""
+        return self._newest.get(chat, 0)
 
     def warned(self, update: int) -> None:
         """Write down that whoever wrote an update was told that it takes longer.

@@ -19,34 +19,28 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bots.commands import Commands
-from bots.conversations import chat_of
 from bots.dialogue import Answering, Dialogue, Later
 from bots.metrics import Meter
-from bots.places import Incoming, tidy
-from bots.port import Caller, Request, Say, Upload
-from bots.roles import role_of
+from bots.places import tidy
+from bots.port import Request, Say
 from bots.telegram.inbox import Entry, Inbox
+from bots.telegram.polling import SECONDS, poll
+from bots.telegram.requests import BrokenError, Requests
 from bots.telegram.sending import Place, RefusedError, Sender, UnreachableError
+from bots.telegram.showing import Showing, Waiting
 from bots.telegram.transport import hurried, safe
-from bots.telegram.updates import WANTED, Media, Told, joined, told
+from bots.telegram.updates import Told, joined, told
 from bots.texts import best, languages, speaker
 from trainerlib import Workspace
-from trainerlib.errors import StoreError, TrainerlibError, UploadRefusedError
+from trainerlib.errors import StoreError, TrainerlibError
 
 if TYPE_CHECKING:
     from aiogram import Bot as Client
-    from aiogram.exceptions import ClientDecodeError
     from aiogram.types import Update, User
-
-_POLL = 30
-"""Seconds for which Telegram holds a question for updates open."""
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
 _UNNOTICED = 2
 """Times that a file may break off before the person is told that it takes longer."""
-
-_SERVER_TROUBLE = 500
-"""HTTP status from which on a server says that the trouble is its own."""
 
 _ALBUM = 0.7
 """Seconds after which all parts of an album are there."""
@@ -76,7 +70,7 @@ class TelegramBot:
         me: who the bot is there.
         inbox: what waits.
         log: where each update has its line.
-        poll: seconds for which Telegram holds a question for updates open.
+        seconds: for which Telegram holds a question for updates open.
         album: seconds after which all parts of an album are there.
         sender: shows things.
         meter: is told what came and what was shown.
@@ -91,7 +85,7 @@ class TelegramBot:
         *,
         log: Any,
         sender: Sender,
-        poll: int = _POLL,
+        seconds: int = SECONDS,
         album: float = _ALBUM,
         meter: Meter = Meter(),  # noqa: B008 - it holds nothing
     ) -> None:
@@ -100,13 +94,14 @@ class TelegramBot:
         self._me = me
         self._inbox = inbox
         self._log = log
-        self._poll = poll
+        self._seconds = seconds
         self._album = album
         self._sender = sender
         self._meter = meter
         self._dialogue = Dialogue(workspace)
         self.commands = Commands(workspace, self._dialogue)
-        self._chains: dict[str, deque[_Waiting]] = {}
+        self._requests = Requests(workspace, client, me.id, self._dialogue.conversations)
+        self._chains: dict[str, deque[Waiting]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
 
@@ -115,7 +110,9 @@ class TelegramBot:
     async def run(self) -> None:
         """Ask Telegram for updates until the bot is stopped."""
         async with self.working():
-            await self._take_all()
+            await poll(
+                self.take, self._client, until=self._stopping, pause=self._pause, log=self._log, seconds=self._seconds
+            )
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -142,7 +139,7 @@ class TelegramBot:
 
     def _resume(self) -> None:
         """Go on with what a dead process left."""
-        left: list[_Waiting] = []
+        left: list[Waiting] = []
         for entry in self._inbox.waiting():
             try:
                 update = self._read(entry.body)
@@ -150,8 +147,8 @@ class TelegramBot:
                 # It stays: another release of aiogram may know it again.
                 self._log.error("cannot be read", update=entry.id, error=safe(error, self._client.token))
                 continue
-            left.append(_Waiting(entry, update, self._told(update), warned=entry.warned, shown=list(entry.shown)))
-        begun: dict[int, dict[str, _Waiting]] = {}
+            left.append(Waiting(entry, update, self._told(update), warned=entry.warned, shown=list(entry.shown)))
+        begun: dict[int, dict[str, Waiting]] = {}
         for waiting in left:
             if waiting.told is not None:
                 origin = waiting.told.origin
@@ -171,68 +168,6 @@ class TelegramBot:
         """Wait until the bot is stopped."""
         await self._stopping.wait()
 
-    async def _take_all(self) -> None:
-        from aiogram.exceptions import ClientDecodeError, TelegramAPIError, TelegramUnauthorizedError
-
-        offset: int | None = None
-        failed = 0
-        while not self._stopping.is_set():
-            try:
-                try:
-                    updates = await self._until_stopped(offset)
-                except ClientDecodeError as error:
-                    updates, offset = self._readable(error)
-            except TelegramUnauthorizedError:
-                raise
-            except (ClientDecodeError, TelegramAPIError, OSError) as error:
-                failed += 1
-                self._log.warning("no updates", error=safe(error, self._client.token))
-                await self._pause(failed)
-                continue
-            failed = 0
-            if updates:
-                # What cannot be kept by a bot that is being stopped stays with Telegram.
-                with suppress(StoreError):
-                    await self.take(updates)
-                    offset = max(offset or 0, updates[-1].update_id + 1)
-
-    def _readable(self, error: ClientDecodeError) -> tuple[list[Update], int]:
-        """The updates that aiogram knows, of those that it could not read together, and the number after them all.
-
-        Raises:
-            ClientDecodeError: they are no updates at all.
-        """
-        from aiogram.types import Update
-
-        given = error.data.get("result") if isinstance(error.data, dict) else None
-        if not isinstance(given, list) or not given:
-            raise error
-        updates = []
-        for one in given:
-            try:
-                updates.append(Update.model_validate(one, context={"bot": self._client}))
-            except ValueError:
-                self._log.error(
-                    "cannot be read", update=one["update_id"], kind=next(iter(one.keys() - {"update_id"}), "")
-                )
-        return updates, given[-1]["update_id"] + 1
-
-    async def _until_stopped(self, offset: int | None) -> list[Update]:
-        polling = asyncio.ensure_future(
-            self._client.get_updates(
-                offset=offset, timeout=self._poll, allowed_updates=list(WANTED), request_timeout=self._poll + 10
-            )
-        )
-        stopped = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait({polling, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            return polling.result() if polling.done() else []
-        finally:
-            for task in (polling, stopped):
-                task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await polling
-
     async def take(self, updates: Sequence[Update]) -> None:
         """Keep updates in the inbox, and begin to do those that are new.
 
@@ -241,7 +176,7 @@ class TelegramBot:
         Raises:
             StoreError: they cannot be kept, and the bot is being stopped.
         """
-        waiting = [_Waiting(self._entry(update), update) for update in updates]
+        waiting = [Waiting(self._entry(update), update) for update in updates]
         failed = 0
         while True:
             try:
@@ -275,7 +210,7 @@ class TelegramBot:
 
     # --- in the order of each chat -----------------------------------------------------------------------------------
 
-    def _dispatch(self, waiting: _Waiting) -> None:
+    def _dispatch(self, waiting: Waiting) -> None:
         waiting.told = self._told(waiting.update)
         if waiting.told is None:
             self._forget([waiting])
@@ -311,7 +246,7 @@ class TelegramBot:
                 chain[0].since = time.monotonic()
         del self._chains[where]
 
-    async def _work(self, together: Sequence[_Waiting]) -> None:
+    async def _work(self, together: Sequence[Waiting]) -> None:
         """Do what an update asks for, or all updates of an album as one, until it is done."""
         first = together[0]
         began = time.monotonic()
@@ -327,7 +262,7 @@ class TelegramBot:
                 failed += 1
                 self._log.warning("tried again later", update=first.entry.id, error=error.words)
                 await self._tell_once(first, error.say)
-            except _BrokenError as error:
+            except BrokenError as error:
                 failed += 1
                 self._log.warning("tried again later", update=first.entry.id, error=str(error))
                 if failed > _UNNOTICED:
@@ -358,12 +293,12 @@ class TelegramBot:
             milliseconds=round((time.monotonic() - began) * 1000, 1),
         )
 
-    def _forget(self, together: Sequence[_Waiting]) -> None:
+    def _forget(self, together: Sequence[Waiting]) -> None:
         """Do no more about updates; where the disk is full the next start sees them once more."""
         with suppress(StoreError):
             self._inbox.done([one.entry.id for one in together])
 
-    async def _do(self, together: Sequence[_Waiting]) -> None:
+    async def _do(self, together: Sequence[Waiting]) -> None:
         first = together[0]
         parts = [one.told for one in together if one.told is not None]
         if not any(one.addressed for one in parts):
@@ -371,10 +306,10 @@ class TelegramBot:
         said = joined(parts)
         if said.kind == "tap":
             await self._acknowledge(said.tap)
-        request = await self._request(said)
+        request = await self._requests.made(said)
         others = self._written(said.origin.chat) if first.doubtful else frozenset[int]()
         place = self._place(said, request.caller.language, others)
-        showing = _Showing(self._sender, self._inbox, first, place)
+        showing = Showing(self._sender, self._inbox, first, place)
         async with aclosing(self._says(said, request, first.entry.id)) as says:
             async for one in says:
                 if isinstance(one, Later):
@@ -384,7 +319,7 @@ class TelegramBot:
                 else:
                     await showing.show(one)
 
-    async def _answer(self, answering: Answering, request: Request, showing: _Showing) -> None:
+    async def _answer(self, answering: Answering, request: Request, showing: Showing) -> None:
         await showing.stream(answering)
         try:
             # It may have been shown in part only; what broke off is not shown as if it were all.
@@ -440,77 +375,6 @@ class TelegramBot:
         for say in nothing:
             yield say
 
-    # --- what was asked ----------------------------------------------------------------------------------------------
-
-    async def _request(self, said: Told) -> Request:
-        person = f"telegram:{said.origin.user}" if said.origin.user else ""
-        language = best(said.origin.language, self._workspace.settings.workspace.language)
-        files = [await self._upload(media, said.origin.where) for media in said.media]
-        where, about = said.origin.where, said.reply
-        if said.kind == "reaction":
-            where, about = self._reacted_to(said)
-        elif about is None and said.replied:
-            about = self._reply_shown_as(where, said.replied)
-        key = f"telegram:{self._me.id}:{said.origin.chat}:{said.message}"
-        if said.kind == "tap":
-            key = f"{key}:tap:{said.tap}"
-        elif said.kind == "reaction":
-            at = said.at.timestamp() if said.at is not None else 0
-            key = f"{key}:reaction:{said.origin.user}:{at:.0f}:{''.join(said.added)}-{''.join(said.removed)}"
-        return Request(
-            Caller(person, said.origin.name, language, role_of(self._workspace, person)),
-            where,
-            said.text,
-            tuple(files),
-            about,
-            said.quoted,
-            key,
-            said.at,
-            said.origin.private,
-            said.origin.title,
-        )
-
-    def _reacted_to(self, said: Told) -> tuple[str, int | None]:
-        """The chat or topic of a message, and the id of our reply that it is; a reaction does not say the topic."""
-        origin = said.origin
-        found = self._workspace.conversations(platform="telegram") if origin.forum else ()
-        topics = {chat_of(one.id) for one in found if one.id.startswith(f"{origin.where}:")}
-        for where in (origin.where, *sorted(topics)):
-            about = self._reply_shown_as(where, said.message)
-            if about is not None:
-                return where, about
-        return origin.where, None
-
-    def _reply_shown_as(self, where: str, message: int) -> int | None:
-        """Id of our reply that is a message of Telegram's; `None` when it is none."""
-        wanted = str(message)
-        for chat in reversed(self._dialogue.conversations.all(where)):
-            for one in reversed(chat.messages):
-                if one.delivered and wanted in one.delivered:
-                    return one.id
-        return None
-
-    async def _upload(self, media: Media, where: str) -> Upload:
-        """Take a file from Telegram; one that is too large, or gone, is named without its content."""
-        from aiogram.exceptions import TelegramBadRequest
-        from aiohttp import ClientError, ClientResponseError
-
-        limit = self._workspace.settings.bots.upload_mb * 1_000_000
-        upload = Upload(media.kind, None, media.name, media.mime, media.size, media.seconds)
-        if media.size > limit:
-            return upload
-        try:
-            with Incoming(self._workspace.path, name=media.name, kind=media.kind, limit=limit, chat=where) as incoming:
-                file = await self._client.get_file(media.file)
-                await self._client.download_file(file.file_path or "", incoming, timeout=600, seek=False)
-                return msgspec.structs.replace(upload, path=incoming.keep())
-        except (TelegramBadRequest, UploadRefusedError):
-            return upload
-        except ClientError as error:
-            if isinstance(error, ClientResponseError) and error.status < _SERVER_TROUBLE:
-                return upload
-            raise _BrokenError(safe(error, self._client.token)) from None
-
     def _place(self, said: Told, language: str, others: frozenset[int] = frozenset()) -> Place:
         origin = said.origin
         return Place(
@@ -525,7 +389,7 @@ class TelegramBot:
 
     # --- when something is down --------------------------------------------------------------------------------------
 
-    async def _tell_once(self, waiting: _Waiting, say: Say) -> None:
+    async def _tell_once(self, waiting: Waiting, say: Say) -> None:
         if not waiting.warned and waiting.told is not None:
             waiting.warned = True
             language = best(waiting.told.origin.language, self._workspace.settings.workspace.language)
@@ -534,13 +398,13 @@ class TelegramBot:
             with suppress(StoreError):
                 self._inbox.warned(waiting.entry.id)
 
-    async def _tell_down(self, waiting: Iterable[_Waiting]) -> None:
+    async def _tell_down(self, waiting: Iterable[Waiting]) -> None:
         for one in waiting:
             one.told = self._told(one.update)
             if one.told is not None:
                 await self._tell_once(one, self._trouble(one))
 
-    def _trouble(self, waiting: _Waiting, *, lasting: bool = False) -> Say:
+    def _trouble(self, waiting: Waiting, *, lasting: bool = False) -> Say:
         said = waiting.told
         _ = speaker(best(said.origin.language if said is not None else "", self._workspace.settings.workspace.language))
         if lasting:
@@ -601,83 +465,6 @@ class TelegramBot:
             task.cancel()
         if self._tasks:
             await asyncio.wait(set(self._tasks))
-
-
-class _Waiting(msgspec.Struct):
-    """An update in the chain of its chat."""
-
-    entry: Entry
-    update: Any
-    told: Told | None = None
-    warned: bool = False
-    shown: list[int] = []
-    doubtful: bool = False
-    """Of a dead process, which may have shown one message more than it could write down."""
-    since: float = msgspec.field(default_factory=time.monotonic)
-    """When it came, or its turn came, by the monotonic clock."""
-
-
-class _Showing:
-    """What is shown because of one update, in order: what was shown before a crash is not shown again."""
-
-    def __init__(self, sender: Sender, inbox: Inbox, waiting: _Waiting, place: Place) -> None:
-        self._sender = sender
-        self._inbox = inbox
-        self._waiting = waiting
-        self._place = place
-        self._left = list(waiting.shown)
-        self._last: int | None = None
-        self._streamed = False
-        self._first = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """From when its turn came to the first message that was sent, or to now; not counting what was streamed."""
-        return (self._first or time.monotonic()) - self._waiting.since
-
-    async def show(self, say: Say) -> list[int]:
-        """Show something; ids of its messages."""
-        known = self._left
-        ids = await self._sender.show(
-            say,
-            self._place,
-            sent=known,
-            on_sent=self._sent,
-            last=self._last,
-            streamed=self._streamed,
-            doubtful=self._doubtful(),
-        )
-        self._left = [one for one in known if one not in ids]
-        self._last, self._streamed = ids[-1] if ids else self._last, False
-        return ids
-
-    async def stream(self, answering: Answering) -> None:
-        """Show an answer while it is written."""
-        question = answering.question
-        early = await self._sender.stream(
-            answering.pieces(),
-            self._place,
-            question.id if question is not None else self._waiting.entry.id,
-            sent=self._left,
-            on_sent=self._sent,
-            doubtful=self._doubtful() and not self._place.private,
-        )
-        self._streamed = bool(early) and not self._place.private
-        self._left = list(early)
-        self._first = 0.0
-
-    def _sent(self, message: int) -> None:
-        self._first = self._first or time.monotonic()
-        self._waiting.shown.append(message)
-        self._inbox.showed(self._place.chat, message, self._waiting.entry.id)
-        self._waiting.doubtful = False
-
-    def _doubtful(self) -> bool:
-        return self._waiting.doubtful
-
-
-class _BrokenError(Exception):
-    """A file did not arrive whole; it is asked for again."""
 
 
 class _DownError(Exception):

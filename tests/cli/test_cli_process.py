@@ -53,6 +53,7 @@ def test_every_command_has_its_json_and_its_help():
             "init",
             "demo",
             "chat",
+            "telegram",
             "import",
             "record",
             "correct",
