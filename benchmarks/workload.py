@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from trainerlib.events import CODEC, ConsentGiven, ConversationStarted, Event, MessageRecorded, Role
+from trainerlib.codec import CODEC
+from trainerlib.events import ConsentGiven, ConversationStarted, Event, MessageRecorded, Role
 from trainerlib.quality import Quality
 from trainerlib.recipes import Recipe
 from trainerlib.store.eventstore import Append, EventStore

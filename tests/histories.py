@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import trainerlib
-from trainerlib.events import CODEC
+from trainerlib.codec import CODEC
 
 BEGIN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 BOT = "Shop bot"

@@ -11,13 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainerlib.codec import CODEC, Codec
 from trainerlib.errors import InvalidEventError, UnknownEventError
 from trainerlib.events import (
-    CODEC,
     EVENTS,
     Attachment,
     CandidateSet,
-    Codec,
     ConsentGiven,
     ConsentWithdrawn,
     ConversationContinued,

@@ -9,8 +9,8 @@ import pytest
 from training_server import Fault
 from training_shop import KEY
 
+from trainerlib.codec import CODEC
 from trainerlib.errors import TrainingError
-from trainerlib.events import CODEC
 
 
 @pytest.fixture

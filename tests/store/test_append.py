@@ -8,8 +8,9 @@ import time
 
 import pytest
 
+from trainerlib.codec import Codec
 from trainerlib.errors import InvalidEventError, KeyConflictError, StoreError, UnknownEventError, VersionConflictError
-from trainerlib.events import Codec, Corrected, CorrectionWithdrawn, Event, MessageDeleted, MessageRecorded
+from trainerlib.events import Corrected, CorrectionWithdrawn, Event, MessageDeleted, MessageRecorded
 from trainerlib.store.eventstore import Append, EventStore
 
 

@@ -13,7 +13,7 @@ import typer
 from trainerlib.cli.failures import FAILED, misuse
 from trainerlib.cli.output import counted, emit, emit_bytes, moment, one_line, say, width
 from trainerlib.cli.session import Session
-from trainerlib.events import CODEC
+from trainerlib.codec import CODEC
 
 if TYPE_CHECKING:
     from trainerlib.events import RecordedEvent

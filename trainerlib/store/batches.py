@@ -10,9 +10,10 @@ from itertools import count, repeat
 import msgspec
 
 from trainerlib.blanking import is_erased
+from trainerlib.codec import Codec
 from trainerlib.consent import ERASED
 from trainerlib.errors import KeyConflictError, VersionConflictError
-from trainerlib.events import Codec, Event, RecordedEvent
+from trainerlib.events import Event, RecordedEvent
 from trainerlib.store import projections, tables
 from trainerlib.store.rows import PEOPLE
 

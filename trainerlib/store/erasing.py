@@ -25,10 +25,11 @@ from typing import Any, cast
 import msgspec
 
 from trainerlib.blanking import blank, blank_elsewhere, blank_shown, lost, pseudonym
+from trainerlib.codec import CODEC
 from trainerlib.consent import ERASED
 from trainerlib.conversations import fold
 from trainerlib.errors import BusyError, StoreError
-from trainerlib.events import CODEC, PersonErased, RecordedEvent, ReplyGenerated
+from trainerlib.events import PersonErased, RecordedEvent, ReplyGenerated
 from trainerlib.store import answers, projections, search, tables
 from trainerlib.store.batches import Batch
 from trainerlib.store.eventstore import EventStore

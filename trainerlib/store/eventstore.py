@@ -32,13 +32,14 @@ from typing import Self
 
 import msgspec
 
+from trainerlib.codec import CODEC, Codec
 from trainerlib.errors import (
     InvalidEventError,
     LogMismatchError,
     StoreError,
     TrainerlibError,
 )
-from trainerlib.events import CODEC, Codec, Event, RecordedEvent
+from trainerlib.events import Event, RecordedEvent
 from trainerlib.store import projections, tables
 from trainerlib.store.batches import Batch, Encoded, Memory, NotAllNewError
 from trainerlib.store.database import Database, Synchronous

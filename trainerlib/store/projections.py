@@ -15,8 +15,8 @@ import msgspec
 from sqlalchemy import MetaData
 from sqlalchemy.schema import CreateTable
 
+from trainerlib.codec import CODEC
 from trainerlib.events import (
-    CODEC,
     ConversationStarted,
     Corrected,
     CorrectionWithdrawn,

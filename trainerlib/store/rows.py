@@ -15,8 +15,9 @@ from typing import Any
 
 import msgspec
 
+from trainerlib.codec import CODEC, Codec
 from trainerlib.errors import CorruptError, StoreError
-from trainerlib.events import CODEC, Codec, RecordedEvent
+from trainerlib.events import RecordedEvent
 
 PAGE = 250
 """Rows a read fetches at once: no cursor stays open, so readers never hold back a checkpoint, and what is made of them is
