@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote
 
+from bots.telegram.transport import without
 from trainerlib.errors import SettingsError
 
 _OURS = "bots"
@@ -29,12 +29,8 @@ def opened(token: str, *, json: bool | None = None) -> Any:
     except ModuleNotFoundError as error:
         raise SettingsError("the bot's log needs structlog: pip install 'trainerlib[telegram]'") from error
 
-    hidden = tuple(filter(None, (token, quote(token, safe=""), token.partition(":")[2])))
-
     def hide(_logger: object, _method: str, line: str) -> str:
-        for one in hidden:
-            line = line.replace(one, "<token>")
-        return line
+        return without(line, token)
 
     as_json = not sys.stderr.isatty() if json is None else json
     last = structlog.processors.JSONRenderer(ensure_ascii=False) if as_json else structlog.dev.ConsoleRenderer()

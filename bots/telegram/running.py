@@ -8,8 +8,6 @@ disk, the model, Telegram) is tried again until it works, and the person is told
 from __future__ import annotations
 
 import asyncio
-import gc
-import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -28,7 +26,7 @@ from bots.telegram.polling import SECONDS, poll
 from bots.telegram.requests import BrokenError, Requests
 from bots.telegram.sending import Place, RefusedError, Sender, UnreachableError
 from bots.telegram.showing import Showing, Waiting
-from bots.telegram.transport import hurried, safe
+from bots.telegram.transport import FIRST_WAIT, LONGEST_WAIT, hurried, safe
 from bots.telegram.updates import Told, joined, told
 from bots.texts import best, languages, speaker
 from trainerlib import Workspace
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
     from aiogram import Bot as Client
     from aiogram.types import Update, User
 
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
 _UNNOTICED = 2
 """Times that a file may break off before the person is told that it takes longer."""
 
@@ -47,9 +44,6 @@ _ALBUM = 0.7
 
 _TEACHING = frozenset({"correct", "feedback"})
 """Commands that count as they are now when the message that gave them was edited."""
-
-_SWITCH = 0.0005
-"""Seconds after which a thread that computes lets another one go on."""
 
 _TIDY = 3600.0
 """Seconds between two tidyings of the inbox."""
@@ -117,11 +111,6 @@ class TelegramBot:
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
         """Do what there is to do, first what a dead process left; at its end what was begun is ended."""
-        # aiogram's half a million objects never go: looking through them now and then would stop everything for 0.1 s.
-        gc.collect()
-        gc.freeze()
-        # A thread that has written to the disk is not kept waiting for 5 ms by the event loop, nor the other way round.
-        sys.setswitchinterval(_SWITCH)
         tidy(self._workspace.path)
         self._resume()
         beside = [
@@ -412,7 +401,7 @@ class TelegramBot:
         return Say(_("I cannot work right now. What you wrote is not lost, and I will answer as soon as I can."))
 
     async def _pause(self, failed: int) -> None:
-        wait = min(_FIRST_WAIT * 2.0 ** min(failed - 1, 16), _LONGEST_WAIT)
+        wait = min(FIRST_WAIT * 2.0 ** min(failed - 1, 16), LONGEST_WAIT)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), wait)
 

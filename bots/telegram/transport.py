@@ -275,9 +275,18 @@ def safe(error: BaseException, token: str = "") -> str:
         token: of the bot; anything that looks like one is left out as well.
     """
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    for secret in (token, quote(token, safe=""), token.partition(":")[2]) if token else ():
-        said = said.replace(secret, "<token>") if secret else said
-    return " ".join(_TOKEN.sub("<token>", said).split())
+    return " ".join(_TOKEN.sub("<token>", without(said, token)).split())
+
+
+def without(text: str, token: str) -> str:
+    """A text without a token: as it is, as addresses write it, and its secret half.
+
+    >>> without("POST /bot123%3AAAF-x: AAF-x", "123:AAF-x")
+    'POST /bot<token>: <token>'
+    """
+    for secret in filter(None, (token, quote(token, safe=""), token.partition(":")[2])):
+        text = text.replace(secret, "<token>")
+    return text
 
 
 def _never_left(error: Exception) -> bool:
