@@ -51,6 +51,9 @@ def refused(function, *arguments, **options):
 
 # --- paths ------------------------------------------------------------------------------------------------------------
 
+PROCESS = "/proc/self/root"
+"""The whole disk, as Linux shows it below a process."""
+
 ESCAPES = [
     "..",
     "../beside/passport.txt",
@@ -61,8 +64,8 @@ ESCAPES = [
     "/etc/passwd",
     "//etc/passwd",
     "/",
-    "/proc/self/root",
-    "/proc/self/root/etc/passwd",
+    PROCESS,
+    f"{PROCESS}/etc/passwd",
     "/proc/self/environ",
     "/dev/stdin",
     "~",
