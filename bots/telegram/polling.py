@@ -104,5 +104,4 @@ async def _asked(client: Client, offset: int | None, until: asyncio.Event, secon
     finally:
         for task in (polling, ended):
             task.cancel()
-        with suppress(asyncio.CancelledError, Exception):
-            await polling
+        await asyncio.gather(polling, ended, return_exceptions=True)
