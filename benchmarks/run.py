@@ -203,6 +203,10 @@ class Bench:
     def _times(self, usual: int) -> int:
         return max(usual // 10, 1) if self._quick else usual
 
+    def _rounds(self, usual: int) -> int:
+        """Fewer where one round takes seconds and evens itself out."""
+        return usual if self._events <= 500_000 and not self._quick else 3
+
     def _place(self) -> Path:
         """A directory that nothing else uses."""
         place = self._directory / f"{next(self._numbers)}"
@@ -258,7 +262,7 @@ class Bench:
     # --- one append --------------------------------------------------------------------------------------------------
 
     def append(self) -> Iterator[Row]:
-        for setting, limit, usual in (("NORMAL", 0.45, 3_000), ("FULL", 0.75, 1_000)):
+        for setting, limit, usual in (("NORMAL", 0.45, 1_500), ("FULL", 0.75, 500)):
             ours_place, raw_place, peer_place = self._copy(), self._copy(), self._place()
             times = self._times(usual)
             with synchronous(setting), trainerlib.open(ours_place) as workspace:
@@ -266,7 +270,7 @@ class Bench:
                 sides = [self._our_appends(workspace, times), self._raw_appends(raw, times)]
                 if self._has_eventsourcing:
                     sides += self._peer_appends(peer_place, setting, times // 3)
-                ours, theirs, *peers = in_turns(5, *sides)
+                ours, theirs, *peers = in_turns(self._rounds(11), *sides)
                 raw.close()
             what = f"one append, synchronous={setting}"
             get_and_save = peers[:1]
@@ -326,7 +330,7 @@ class Bench:
         sides = [self._our_bulk, self._raw_bulk]
         if self._has_eventsourcing:
             sides += [self._peer_bulk, self._peer_bulk_together]
-        ours, theirs, *peers = in_turns(3, *sides)
+        ours, theirs, *peers = in_turns(self._rounds(7), *sides)
         what = f"bulk import, {self._events:,} events"
         yield compared("bulk", what, ours, theirs, limit=0.5, peer="eventsourcing", peer_limit=4, peers=peers[:1])
         if peers:
@@ -396,7 +400,7 @@ class Bench:
 
     def writers(self) -> Iterator[Row]:
         has_peer = all(find_spec(module) is not None for module in ("aiosqlite", "greenlet"))
-        each = self._times(500)
+        each = self._times(300)
         for what, chats in ((f"{WRITERS} async writers in one busy chat, FULL", 1), ("- in a chat each", WRITERS)):
             places = [self._copy() for _ in range(4)]
             latencies: list[float] = []
@@ -412,7 +416,7 @@ class Bench:
                 ]
                 if has_peer:
                     sides.append(self._peer_writers(places[3] / DATABASE, max(each // 20, 2), chats))
-                ours, relaxed, theirs, *peers = in_turns(3, *sides)
+                ours, relaxed, theirs, *peers = in_turns(self._rounds(7), *sides)
                 raw.close()
             limit = 40 if chats == 1 else None
             yield compared("writers", what, ours, theirs, peer="SQLAlchemy async", peer_limit=limit, peers=peers)
@@ -503,7 +507,7 @@ class Bench:
             sides = [ours_side, raw_side]
             if self._has_eventsourcing:
                 sides.append(self._peer_read())
-            ours, theirs, *peers = in_turns(3 if self._events > 500_000 else 5, *sides)
+            ours, theirs, *peers = in_turns(self._rounds(7), *sides)
             raw.close()
         what = f"typed read of {self._events:,} events"
         yield compared("read", what, ours, theirs, limit=0.55, peer="eventsourcing", peer_limit=3, peers=peers)
@@ -581,7 +585,7 @@ class Bench:
                 return events / (time.perf_counter() - began)
 
             raw_side()
-            built, fetched = in_turns(3, lambda: ours(workspace), raw_side)
+            built, fetched = in_turns(self._rounds(7), lambda: ours(workspace), raw_side)
             raw.close()
         return compared(measure, what, built, fetched, limit=limit)
 

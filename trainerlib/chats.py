@@ -97,7 +97,8 @@ class Chat:
             raise InvalidEventError("a message has words or attachments")
         if sent_at is not None and sent_at.tzinfo is None:
             raise InvalidEventError("sent_at has no time zone")
-        event = MessageRecorded(role, text, author, name, sent_at, self._number(in_reply_to), tuple(attachments), model)
+        answers = None if in_reply_to is None else self._number(in_reply_to)
+        event = MessageRecorded(role, text, author, name, sent_at, answers, tuple(attachments), model)
         return message_of(self._append(event, key))
 
     @property
@@ -123,12 +124,13 @@ class Chat:
 
     def _append(self, event: Event, key: str | None) -> RecordedEvent:
         """Append to the conversation, its beginning first when it is new."""
-        if not self.begun:
-            # Another process may begin it at the same moment.
-            with suppress(VersionConflictError):
-                both = [self._beginning, event]
-                return self._store.append(self._stream, both, keys=[None, key], expected_version=0)[1]
-        self._remember()
+        if self.id not in self._started:
+            if not self.begun:
+                # Another process may begin it at the same moment.
+                with suppress(VersionConflictError):
+                    both = [self._beginning, event]
+                    return self._store.append(self._stream, both, keys=[None, key], expected_version=0)[1]
+            self._remember()
         return self._store.append(self._stream, [event], keys=[key])[0]
 
     def _remember(self) -> None:
@@ -136,9 +138,7 @@ class Chat:
             self._started.clear()
         self._started.add(self.id)
 
-    def _number(self, target: Message | int | None) -> int | None:
-        if target is None:
-            return None
+    def _number(self, target: Message | int) -> int:
         message_id = target.id if isinstance(target, Message) else target
         recorded = self._store.at(message_id)
         if (

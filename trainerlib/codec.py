@@ -40,6 +40,7 @@ class Codec:
     def __init__(self, events: Iterable[type[Event]], upcasts: Mapping[tuple[str, int], Upcast] | None = None) -> None:
         self._encode = msgspec.json.Encoder().encode
         self._classes = {event.wire_name: event for event in events}
+        self._known = frozenset(self._classes.values())
         self._upcasts = dict(upcasts or {})
         self.decoders: dict[int, dict[str, Callable[[bytes], Event]]] = {}
         for event in self._classes.values():
@@ -57,9 +58,9 @@ class Codec:
 
     def encode_all(self, events: Sequence[Event]) -> list[bytes]:
         """The JSON alone of events, in order; raises as `encode` does."""
-        for cls in set(map(type, events)):
-            if self._classes.get(getattr(cls, "wire_name", "")) is not cls:
-                raise UnknownEventError(f"{cls.__name__} is not an event of this log")
+        if not self._known.issuperset(map(type, events)):
+            stranger = next(type(event) for event in events if type(event) not in self._known)
+            raise UnknownEventError(f"{stranger.__name__} is not an event of this log")
         data: list[bytes] = []
         try:
             data += map(self._encode, events)

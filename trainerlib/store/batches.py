@@ -38,22 +38,22 @@ class Memory:
         stream_ids: ids of streams; these never change, but for a person's, which is looked up in each transaction.
         heads: versions of streams.
         position: the log's last position; read before any stream's id was.
+        people: names of people's streams among these.
     """
 
     def __init__(self) -> None:
         self.stream_ids: dict[str, int] = {}
         self.position = 0
-        self._people: set[str] = set()
+        self.people: set[str] = set()
         self.heads: dict[str, int] = {}
         self._data_version: int | None = None
 
     def forget_people(self) -> None:
         """What is known of people was true in the last transaction only."""
-        if self._people:
-            for name in self._people:
-                self.stream_ids.pop(name, None)
-                self.heads.pop(name, None)
-            self._people.clear()
+        for name in self.people:
+            self.stream_ids.pop(name, None)
+            self.heads.pop(name, None)
+        self.people.clear()
 
     def refresh(self, connection: sqlite3.Connection) -> None:
         """Forget the versions and read the position again when another connection has written."""
@@ -68,7 +68,7 @@ class Memory:
     def learn(self, stream_ids: dict[str, int]) -> None:
         """Remember ids of streams."""
         self.stream_ids.update(stream_ids)
-        self._people.update([name for name in stream_ids if name.startswith(PEOPLE)])
+        self.people.update([name for name in stream_ids if name.startswith(PEOPLE)])
 
     def forget(self) -> None:
         """Start anew: what was learnt in an undone transaction never came true."""
@@ -100,7 +100,8 @@ class Batch:
         self._now = now
         self._codec = codec
         self.placed: list[projections.Placed] = []
-        memory.forget_people()
+        if memory.people:
+            memory.forget_people()
 
     def record_lone(self, appends: list[Encoded]) -> list[RecordedEvent]:
         """`record` for one request that nobody waits with.
@@ -248,12 +249,15 @@ class Batch:
     def _write_one(self, append: Encoded) -> list[RecordedEvent]:
         """`_write` for what is nearly always asked for, one new event of a stream that exists."""
         stream, memory = append.stream, self._memory
-        stream_id, version = self._stream_ids[stream], self._head(stream)
+        stream_id, version = self._stream_ids[stream], self._heads.get(stream)
+        if version is None:
+            version = self._head(stream)
         if append.expected_version is not None and append.expected_version != version:
             raise VersionConflictError(stream, expected=append.expected_version, actual=version)
         [event], [data], [key] = append.events, append.data, append.keys or (None,)
         recorded = RecordedEvent(memory.position + 1, stream, version + 1, event, self._now, key)
-        row = (recorded.position, stream_id, version + 1, event.wire_name, event.schema_version, self._now, key, data)
+        row = (recorded.position, stream_id, version + 1, event.wire_name, event.schema_version, self._now, key,
+               bytearray(data))  # fmt: skip
         self._connection.execute(tables.INSERT_EVENT, row)
         memory.position += 1
         self._heads[stream] = version + 1
@@ -278,15 +282,16 @@ class Batch:
             numbers = dict(zip(missing, count(last + 1), strict=False))
             self._connection.executemany(tables.INSERT_STREAM, [(number, name) for name, number in numbers.items()])
             self._memory.learn(numbers)
-        lines = iter(data)
+        # The driver knows how to bind a bytearray; of bytes it first asks whether somebody has told it how.
+        lines = map(bytearray, data)
         # A generator: the driver takes the rows one by one and none of them is kept.
         self._connection.executemany(
             tables.INSERT_EVENT,
             (
-                (one.position, stream_id, one.version, one.event.wire_name, one.event.schema_version, now, one.key,
-                 next(lines))
+                (one.position, stream_id, one.version, event.wire_name, event.schema_version, now, one.key, next(lines))
                 for stream_id, new in ((ids[stream], new) for stream, new in written)
                 for one in new
+                for event in (one.event,)
             ),
         )  # fmt: skip
         return [(ids[stream], new) for stream, new in written]

@@ -136,7 +136,7 @@ class Database:
         try:
             self._prepare_in_turn(busy_timeout)
             self._writer = self._engine.raw_connection()
-            self._writing = _Writing(_driver(self._writer), path)
+            self.locked_transaction: AbstractContextManager[sqlite3.Connection] = _Writing(_driver(self._writer), path)
         except (sqlite3.Error, DBAPIError) as error:
             self.close()
             raise translated(error, path) from error
@@ -260,12 +260,8 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Hold the write lock, of this process and then of the file; commit at the end, undo everything on an error."""
-        with self.lock, self.locked_transaction() as connection:
+        with self.lock, self.locked_transaction as connection:
             yield connection
-
-    def locked_transaction(self) -> AbstractContextManager[sqlite3.Connection]:
-        """A write transaction for a caller that holds `lock` already."""
-        return self._writing
 
     @contextmanager
     def bulk(self) -> Iterator[None]:

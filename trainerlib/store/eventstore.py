@@ -49,7 +49,10 @@ _GROUP = 512
 """Most waiting appends one commit takes."""
 
 _QUEUE = 4_096
-"""Most appends that asynchronous callers of one event loop may have waiting."""
+"""Most appends that may wait for the writer; asynchronous callers stand in line for more."""
+
+_LOOK = 0.001
+"""Seconds until the first in line looks again."""
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
@@ -72,16 +75,24 @@ class _Request(msgspec.Struct, eq=False):
     """Appends that are recorded together or not at all, and what became of them."""
 
     appends: list[Encoded]
+    loop: asyncio.AbstractEventLoop | None = None
+    future: asyncio.Future[list[RecordedEvent]] | None = None
     done: bool = False
     error: BaseException | None = None
     result: list[RecordedEvent] = []
-    loop: asyncio.AbstractEventLoop | None = None
-    future: asyncio.Future[list[RecordedEvent]] | None = None
 
     def outcome(self) -> list[RecordedEvent]:
         if self.error is not None:
             raise self.error
         return self.result
+
+
+class _Gate:
+    """Where the callers of one event loop stand in line while the queue is full."""
+
+    def __init__(self) -> None:
+        self.first = asyncio.Lock()
+        self.callers = 0
 
 
 class EventStore:
@@ -120,7 +131,7 @@ class EventStore:
         self._rows = Rows(self._database.query, tables.READING, codec)
         self._wake = threading.Event()
         self._writer: threading.Thread | None = None
-        self._gates: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
+        self._gates: dict[asyncio.AbstractEventLoop, _Gate] = {}
         self._closed = False
         try:
             self.log_id: str = self._database.query(tables.SELECT_LOG_ID)[0][0]
@@ -188,24 +199,34 @@ class EventStore:
         expected_version: int | None = None,
     ) -> list[RecordedEvent]:
         """`append` for a coroutine: the event loop never waits for the disk, and concurrent callers share commits."""
-        request = _Request([self._encoded(stream, events, keys, expected_version)])
         loop = asyncio.get_running_loop()
-        gate = self._gates.get(loop)
-        if gate is None:
-            gate = asyncio.Semaphore(_QUEUE)
-            # A new dict each time: another thread's event loop may be reading this one.
-            self._gates = {**{known: gate for known, gate in self._gates.items() if not known.is_closed()}, loop: gate}
-        async with gate:
-            request.loop, request.future = loop, loop.create_future()
-            self._waiting.append(request)
-            if self._closed:
-                self._drain()
-            elif self._writer is None:
-                self._start_writer()
-            # One that is set already is not cleared before what waits is looked at.
-            if not self._wake.is_set():
-                self._wake.set()
-            return await request.future
+        future: asyncio.Future[list[RecordedEvent]] = loop.create_future()
+        request = _Request([self._encoded(stream, events, keys, expected_version)], loop, future)
+        if len(self._waiting) >= _QUEUE or loop in self._gates:
+            await self._room(loop)
+        self._waiting.append(request)
+        if self._closed:
+            self._drain()
+        elif self._writer is None:
+            self._start_writer()
+        # One that is set already is not cleared before what waits is looked at.
+        if not self._wake.is_set():
+            self._wake.set()
+        return await future
+
+    async def _room(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait, behind those who do already, until the queue is no longer full."""
+        gate = self._gates.setdefault(loop, _Gate())
+        gate.callers += 1
+        try:
+            # Only the first in line looks again and again.
+            async with gate.first:
+                while len(self._waiting) >= _QUEUE:  # noqa: ASYNC110 - the writer would pay for telling
+                    await asyncio.sleep(_LOOK)
+        finally:
+            gate.callers -= 1
+            if not gate.callers:
+                del self._gates[loop]
 
     def _request(self, appends: Iterable[Append]) -> _Request:
         return _Request([self._encoded(*msgspec.structs.astuple(append)) for append in appends])
@@ -213,16 +234,22 @@ class EventStore:
     def _encoded(
         self, stream: str, events: Sequence[Event], keys: Sequence[str | None], expected_version: int | None
     ) -> Encoded:
-        if not stream:
-            raise InvalidEventError("a stream has a name")
         if keys and len(keys) != len(events):
             raise InvalidEventError(f"{len(events)} events but {len(keys)} keys")
         _refuse_unstorable(stream, keys)
         return Encoded(stream, events, self._codec.encode_all(events), keys or None, expected_version)
 
     def _submit(self, request: _Request) -> list[RecordedEvent]:
+        lock = self._database.lock
+        if not self._waiting and lock.acquire(blocking=False):
+            # Nobody else writes or waits, so nobody has to be told.
+            try:
+                self._commit([request])
+            finally:
+                lock.release()
+            return request.outcome()
         self._waiting.append(request)
-        with self._database.lock:
+        with lock:
             if not request.done:
                 self._commit_waiting(request)
         return request.outcome()
@@ -264,7 +291,7 @@ class EventStore:
 
     def _transact(self, group: list[_Request], record: Callable[[Batch, list[_Request]], None]) -> None:
         try:
-            with self._database.locked_transaction() as connection:
+            with self._database.locked_transaction as connection:
                 batch = Batch(connection, self._memory, self._clock() // 1000, self._codec)
                 record(batch, group)
                 if batch.placed:
@@ -544,7 +571,9 @@ class EventStore:
 
 def _refuse_unstorable(stream: str, keys: Iterable[str | None]) -> None:
     """A name that SQLite cannot hold or find again would fail everybody in its transaction."""
-    names = "".join([stream, *filter(None, keys)])
+    if not stream:
+        raise InvalidEventError("a stream has a name")
+    names = "".join([stream, *filter(None, keys)]) if keys else stream
     if "\0" in names:
         raise InvalidEventError(f"{stream!r}: a stream name or key holds a NUL character")
     try:

@@ -62,22 +62,22 @@ class _Differences(msgspec.Struct, gc=False):
     down: int = 0
     cyrillic: int = 0
     latin: int = 0
-    said: list[str] = []
 
     def add(self, recorded: RecordedEvent) -> None:
         event = recorded.event
         if type(event) is MessageRecorded:
-            # First and without a call, as nearly every event is one.
+            # First, and without a call, as nearly every event is one.
             if event.role != "system":
-                sent_at = event.sent_at
-                at = recorded.recorded_us if sent_at is None else round(sent_at.timestamp() * 1_000_000)
+                at = recorded.recorded_us if event.sent_at is None else _microseconds(event.sent_at)
                 if at > self.last:  # noqa: PLR1730 - a call to `max` costs as much as all the rest
                     self.last = at
                 if at < self.started:  # noqa: PLR1730 - as above
                     self.started = at
                 self.messages += 1
                 self.replies += event.role == "assistant"
-                self.said.append(event.text)
+                cyrillic, latin = letters(event.text)
+                self.cyrillic += cyrillic
+                self.latin += latin
         elif isinstance(event, ConversationStarted):
             self.platform = event.platform or self.platform
             self.title = event.title or self.title
@@ -85,6 +85,21 @@ class _Differences(msgspec.Struct, gc=False):
             if isinstance(event, ReplyGenerated):
                 self.last = max(self.last, recorded.recorded_us)
             self._count(event, 1)
+
+    def add_messages(self, messages: Sequence[MessageRecorded], recorded_us: int) -> None:
+        """`add` for many that were recorded at the same time, without a step of the interpreter for each."""
+        sent = [message.sent_at for message in messages if message.sent_at is not None]
+        times = [_microseconds(min(sent)), _microseconds(max(sent))] if sent else []
+        if len(sent) < len(messages):
+            times.append(recorded_us)
+        self.started = min(self.started, *times)
+        self.last = max(self.last, *times)
+        self.messages += len(messages)
+        self.replies += [message.role for message in messages].count("assistant")
+        # The letters of all that was said in one go: five times as quick as message by message.
+        cyrillic, latin = letters("".join([message.text for message in messages]))
+        self.cyrillic += cyrillic
+        self.latin += latin
 
     def take_back(self, event: Event) -> None:
         self._count(event, -1)
@@ -106,10 +121,12 @@ class _Differences(msgspec.Struct, gc=False):
                 self.down += sign * (rating is not None and rating < 0)
 
     def row(self, stream_id: int) -> tuple[object, ...]:
-        # The letters of all that was said in one go: five times as quick as message by message.
-        cyrillic, latin = letters("".join(self.said))
         return (stream_id, self.platform, self.title, self.started, self.last, self.messages, self.replies,
-                self.corrections, self.up, self.down, self.cyrillic + cyrillic, self.latin + latin)  # fmt: skip
+                self.corrections, self.up, self.down, self.cyrillic, self.latin)  # fmt: skip
+
+
+def _microseconds(at: datetime) -> int:
+    return round(at.timestamp() * 1_000_000)
 
 
 def _undone(connection: sqlite3.Connection, stream_id: int, version: int) -> Event | None:
@@ -129,7 +146,15 @@ def apply(connection: sqlite3.Connection, placed: Iterable[Placed], *, sql: str 
             row = rows[stream_id] = _Differences(events[0].recorded_us)
         else:
             row.started = min(row.started, events[0].recorded_us)
-        for recorded in events:
+        others = events
+        if len(events) > 1:
+            said = [event for one in events if type(event := one.event) is MessageRecorded and event.role != "system"]
+            if said:
+                row.add_messages(said, events[0].recorded_us)
+            if len(said) == len(events):
+                continue
+            others = [one for one in events if type(one.event) is not MessageRecorded]
+        for recorded in others:
             taken_back = _TAKES_BACK.get(type(recorded.event))
             if taken_back is None:
                 row.add(recorded)
