@@ -291,9 +291,7 @@ class Dialogue:
                 about = self._workspace.message(request.about)
         if quotation := _quotation(request, about):
             attachments.append(Attachment("other", name=_QUOTE, text=quotation))
-        # In a thread, so that messages of many chats are written to the disk together.
-        return await asyncio.to_thread(
-            chat.record,
+        return await chat.record_async(
             "user",
             request.text,
             author=request.caller.person,

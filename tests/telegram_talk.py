@@ -87,18 +87,18 @@ class Shop:
 
     async def _run(self):
         from aiogram import Bot
-        from aiogram.client.session.aiohttp import AiohttpSession
         from aiogram.client.telegram import TelegramAPIServer
 
         from bots.telegram.inbox import FILE, Inbox
         from bots.telegram.logs import collected, opened
         from bots.telegram.running import TelegramBot
         from bots.telegram.sending import Sender, Tempo
+        from bots.telegram.session import session
         from bots.telegram.transport import UNLIMITED, Transport
 
         self.loop = asyncio.get_running_loop()
         tempo, limits = self._more
-        client = Bot(self.server.token, session=AiohttpSession(api=TelegramAPIServer.from_base(self.server.url)))
+        client = Bot(self.server.token, session=session(TelegramAPIServer.from_base(self.server.url)))
         sender = Sender(client, transport=Transport(limits or UNLIMITED), tempo=tempo or Tempo())
         with redirect_stderr(self.log):
             log = opened(self.server.token, json=True)

@@ -40,6 +40,37 @@ def chat(ws):
     return ws.conversation(CHAT)
 
 
+def test_a_delivery_recorded_by_a_coroutine_is_recorded_once(ws, chat):
+    using(ws, Echo())
+    question = chat.record("user", "когда вы открыты?")
+    reply = asyncio.run(whole(ws, chat, question))
+
+    async def deliver():
+        await ws.deliver_async(reply.id, ["1002"])
+        await ws.deliver_async(reply.id, ["1003"])
+        with pytest.raises(NotFoundError):
+            await ws.deliver_async(question.id + 100)
+        with pytest.raises(NotFoundError):
+            await ws.deliver_async(1)
+
+    asyncio.run(deliver())
+    assert chat.messages[-1].delivered == ("1002",)
+
+
+def test_an_answer_is_waited_for_no_longer_than_one_likes(ws, chat):
+    gate = asyncio.Event()
+    using(ws, Echo(gate=gate))
+    question = chat.record("user", "когда вы открыты?")
+
+    async def wait():
+        answer = ws.reply(chat, to=question)
+        early = await answer.within(0.01)
+        gate.set()
+        return early, await answer.within(20), answer.message
+
+    assert asyncio.run(wait()) == (False, True, chat.messages[-1])
+
+
 # --- one answer ------------------------------------------------------------------------------------------------------
 
 

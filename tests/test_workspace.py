@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import threading
 from datetime import UTC, datetime, timedelta, timezone
@@ -197,6 +198,39 @@ def test_a_key_of_other_content_is_refused(ws):
         with pytest.raises(KeyConflictError, match="k:1"):
             ws.conversation(chat).record("user", text, key="k:1")
     assert log(ws) == before
+
+
+def test_a_coroutine_records_what_any_other_caller_would(ws):
+    at = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    words = {"author": "telegram:7", "name": "Olga", "sent_at": at, "model": "gpt-x"}
+
+    async def talk():
+        chat = ws.conversation("telegram:43")
+        question = await chat.record_async("user", "Когда вы открыты?", key="k:1", **words)
+        again = await chat.record_async("user", "Когда вы открыты?", key="k:1", **words)
+        reply = await chat.record_async("assistant", "В 10.", in_reply_to=question)
+        return question, again, reply
+
+    question, again, reply = asyncio.run(talk())
+    chat = ws.conversation("telegram:42")
+    same = chat.record("user", "Когда вы открыты?", key="k:2", **words)
+    assert again == question == ws.conversation("telegram:43").messages[0]
+    assert reply.in_reply_to == question.number
+    assert [(one.role, one.text, one.author, one.name, one.at, one.model) for one in (question,)] == [
+        (same.role, same.text, same.author, same.name, same.at, same.model)
+    ]
+    assert types(ws)[-5:] == [
+        "conversation.started", "message.recorded", "message.recorded", "conversation.started", "message.recorded",
+    ]  # fmt: skip
+
+
+def test_a_coroutine_is_refused_what_any_other_caller_would_be(ws):
+    chat = ws.conversation("telegram:43")
+    with pytest.raises(InvalidEventError):
+        asyncio.run(chat.record_async("nobody", "hello"))
+    with pytest.raises(InvalidEventError):
+        asyncio.run(chat.record_async("user", ""))
+    assert ws.store.position == 0
 
 
 def test_redelivered_corrections_and_feedback_are_recorded_once(ws, answer):

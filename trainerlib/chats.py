@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from html import escape
-from typing import get_args
+from typing import Any, get_args
 
 from trainerlib.conversations import Conversation, Message, fold, message_of
 from trainerlib.errors import InvalidEventError, NotFoundError, VersionConflictError
@@ -91,6 +91,45 @@ class Chat:
             KeyConflictError: the key belongs to other content.
             StoreError: nothing was recorded.
         """
+        event = self._message(
+            role,
+            text,
+            author=author,
+            name=name,
+            sent_at=sent_at,
+            in_reply_to=in_reply_to,
+            attachments=attachments,
+            model=model,
+        )
+        return message_of(self._append(event, key))
+
+    async def record_async(
+        self, role: Role, text: str, *, in_reply_to: Message | int | None = None, key: str | None = None, **about: Any
+    ) -> Message:
+        """`record` for a coroutine: the event loop never waits for the disk, and what is said in many chats shares commits.
+
+        Args:
+            role: as for `record`, like all the rest.
+            text: the words.
+            in_reply_to: the message it answers, or its id.
+            key: its natural key.
+            about: `author`, `name`, `sent_at`, `attachments`, `model`.
+        """
+        event = self._message(role, text, in_reply_to=in_reply_to, **about)
+        return message_of(await self._append_async(event, key))
+
+    def _message(
+        self,
+        role: Role,
+        text: str,
+        *,
+        author: str = "",
+        name: str = "",
+        sent_at: datetime | None = None,
+        in_reply_to: Message | int | None = None,
+        attachments: Sequence[Attachment] = (),
+        model: str = "",
+    ) -> MessageRecorded:
         if role not in _ROLES:
             raise InvalidEventError(f"unknown role {role!r}; one of {', '.join(_ROLES)}")
         if not text and not attachments:
@@ -98,8 +137,7 @@ class Chat:
         if sent_at is not None and sent_at.tzinfo is None:
             raise InvalidEventError("sent_at has no time zone")
         answers = None if in_reply_to is None else self._number(in_reply_to)
-        event = MessageRecorded(role, text, author, name, sent_at, answers, tuple(attachments), model)
-        return message_of(self._append(event, key))
+        return MessageRecorded(role, text, author, name, sent_at, answers, tuple(attachments), model)
 
     @property
     def begun(self) -> bool:
@@ -132,6 +170,19 @@ class Chat:
                     return self._store.append(self._stream, both, keys=[None, key], expected_version=0)[1]
             self._remember()
         return self._store.append(self._stream, [event], keys=[key])[0]
+
+    async def _append_async(self, event: Event, key: str | None) -> RecordedEvent:
+        """`_append` for a coroutine."""
+        append = self._store.append_async
+        if self.id not in self._started:
+            if not self.begun:
+                # Another process may begin it at the same moment.
+                with suppress(VersionConflictError):
+                    return (await append(self._stream, [self._beginning, event], keys=[None, key], expected_version=0))[
+                        1
+                    ]
+            self._remember()
+        return (await append(self._stream, [event], keys=[key]))[0]
 
     def _remember(self) -> None:
         if len(self._started) > 10_000:

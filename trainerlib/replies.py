@@ -94,6 +94,14 @@ class Answer:
         """The similar questions that the model was shown, nearest first; none for a reply that was there already."""
         return () if self._writing is None else self._writing.recalled
 
+    async def within(self, seconds: float) -> bool:
+        """Wait for it, but no longer than this; whether it is over, well or not.
+
+        Args:
+            seconds: how long.
+        """
+        return await self._begun().ended(seconds)
+
     async def stop(self) -> Message | None:
         """Stop the model; what was written so far becomes the reply. When nothing was, nothing is recorded.
 
@@ -167,6 +175,11 @@ class _Writing:
                 break
             await news.wait()
         await self.finished()
+
+    async def ended(self, seconds: float) -> bool:
+        if not self._task.done():
+            await asyncio.wait((self._task,), timeout=seconds)
+        return self._task.done()
 
     async def finished(self) -> None:
         if not self._task.done():
@@ -413,13 +426,24 @@ class Replier:
             NotFoundError: no message has that id.
             InvalidEventError: it is not a reply.
         """
+        if (delivery := self._delivery(reply, platform_ids)) is not None:
+            self._once(*delivery)
+
+    async def deliver_async(self, reply: int, platform_ids: Sequence[str] = ()) -> None:
+        """`deliver` for a coroutine."""
+        if (delivery := self._delivery(reply, platform_ids)) is not None:
+            stream, event, key = delivery
+            with suppress(KeyConflictError):  # the first word counts
+                await self._store.append_async(stream, [event], keys=[key])
+
+    def _delivery(self, reply: int, platform_ids: Sequence[str]) -> tuple[str, Event, str] | None:
+        """`(stream, event, key)`; `None` for a reply that came from the platform."""
         recorded = self._message(reply)
         if isinstance(recorded.event, MessageRecorded):
             if recorded.event.role != "assistant":
                 raise InvalidEventError(f"message {reply} is not a reply but a {recorded.event.role} message")
-            return  # it came from there
-        event = ReplyDelivered(recorded.version, tuple(platform_ids))
-        self._once(recorded.stream, event, f"delivered:{_place(recorded)}")
+            return None
+        return recorded.stream, ReplyDelivered(recorded.version, tuple(platform_ids)), f"delivered:{_place(recorded)}"
 
     def fail(self, message: int, error: str) -> None:
         """Record that a message could not be answered, or a reply not be sent; the same error once.

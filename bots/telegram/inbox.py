@@ -22,8 +22,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -71,8 +71,9 @@ class Entry(msgspec.Struct, frozen=True):
 class Inbox:
     """The updates of one bot. For one process.
 
-    Updates are kept so that a power cut spares them. What was shown and what is done survives a killed process; after a power
-    cut a message may be shown once more.
+    Updates are kept so that a power cut spares them. What was shown survives a killed process; after a power cut a message may
+    be shown once more. What is done is written down with what comes next, or by `settle`: an update that is done once more
+    after a crash changes nothing and shows nothing.
 
     Args:
         path: the file; made when it is missing.
@@ -86,6 +87,7 @@ class Inbox:
         self._path = path
         self._clock = clock
         self._lock = threading.Lock()
+        self._over: set[int] = set()
         try:
             self._connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
             try:
@@ -120,7 +122,8 @@ class Inbox:
         """
         now = int(self._clock())
         with self._transaction(synchronous="FULL") as connection:
-            return [
+            over = self._blank(connection)
+            new = [
                 entry.id
                 for entry in entries
                 if connection.execute(
@@ -128,9 +131,12 @@ class Inbox:
                     (entry.id, entry.chat, entry.body, now),
                 ).rowcount
             ]
+        self._over.difference_update(over)
+        return new
 
     def waiting(self) -> list[Entry]:
         """Updates that are not done, oldest first."""
+        self.settle()
         with self._transaction() as connection:
             shown: dict[int, list[int]] = {}
             for update, message in connection.execute("SELECT id, message FROM shown ORDER BY rowid"):
@@ -143,6 +149,7 @@ class Inbox:
 
     def count(self) -> int:
         """How many updates are not done."""
+        self.settle()
         with self._transaction() as connection:
             return int(connection.execute("SELECT count(*) FROM updates WHERE body IS NOT NULL").fetchone()[0])
 
@@ -176,19 +183,30 @@ class Inbox:
         with self._transaction() as connection:
             connection.execute("UPDATE updates SET warned = 1 WHERE id = ?", (update,))
 
-    def done(self, updates: Sequence[int]) -> None:
-        """Forget what updates said; they are done.
+    def done(self, updates: Iterable[int]) -> None:
+        """Forget what updates said; they are done."""
+        self._over.update(updates)
+
+    def settle(self) -> None:
+        """Write down what is done.
 
         Raises:
-            StoreError: they stay undone.
+            StoreError: that was not written down, and is tried again with what comes next.
         """
-        with self._transaction() as connection:
-            for update in updates:
-                connection.execute("UPDATE updates SET body = NULL WHERE id = ?", (update,))
-                connection.execute("DELETE FROM shown WHERE id = ?", (update,))
+        if self._over:
+            with self._transaction() as connection:
+                over = self._blank(connection)
+            self._over.difference_update(over)
+
+    def _blank(self, connection: sqlite3.Connection) -> list[int]:
+        over = list(self._over)
+        connection.executemany("UPDATE updates SET body = NULL WHERE id = ?", [(update,) for update in over])
+        connection.executemany("DELETE FROM shown WHERE id = ?", [(update,) for update in over])
+        return over
 
     def tidy(self) -> None:
         """Forget the numbers of old updates, and what the write-ahead log still holds of those that are done."""
+        self.settle()
         with self._transaction() as connection:
             old = int(self._clock()) - _KEPT
             connection.execute("DELETE FROM updates WHERE body IS NULL AND received < ?", (old,))
@@ -200,6 +218,9 @@ class Inbox:
 
     def close(self) -> None:
         """Close the file."""
+        # What is not written down is done once more at the next start.
+        with suppress(StoreError):
+            self.settle()
         self._connection.close()
 
     def __enter__(self) -> Self:

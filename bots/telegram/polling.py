@@ -7,14 +7,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from bots.telegram.session import get_updates
 from bots.telegram.transport import safe
 from bots.telegram.updates import WANTED
 from trainerlib.errors import StoreError
 
 if TYPE_CHECKING:
     from aiogram import Bot as Client
-    from aiogram.exceptions import ClientDecodeError
-    from aiogram.types import Update
 
 SECONDS = 30
 """For which Telegram holds a question for updates open."""
@@ -24,7 +25,7 @@ _ANSWER = 10
 
 
 async def poll(
-    take: Callable[[Sequence[Update]], Awaitable[None]],
+    take: Callable[[Sequence[bytes]], Awaitable[None]],
     client: Client,
     *,
     until: asyncio.Event,
@@ -35,7 +36,7 @@ async def poll(
     """Ask for updates.
 
     Args:
-        take: keeps updates; those it has taken are confirmed with the next question.
+        take: keeps updates, each as JSON; those it has taken are confirmed with the next question.
         client: speaks to Telegram.
         until: ends it.
         pause: waits before the next try, given how many failed.
@@ -51,10 +52,7 @@ async def poll(
     failed = 0
     while not until.is_set():
         try:
-            try:
-                updates = await _asked(client, offset, until, seconds)
-            except ClientDecodeError as error:
-                updates, offset = _readable(error, client, log)
+            updates = await _asked(client, offset, until, seconds)
         except TelegramUnauthorizedError:
             raise
         except (ClientDecodeError, TelegramAPIError, OSError) as error:
@@ -66,37 +64,14 @@ async def poll(
         if updates:
             # What cannot be kept by a bot that is being stopped stays with Telegram.
             with suppress(StoreError):
-                await take(updates)
-                offset = max(offset or 0, updates[-1].update_id + 1)
+                await take([msgspec.json.encode(one) for one in updates])
+                offset = max(offset or 0, updates[-1]["update_id"] + 1)
 
 
-def _readable(error: ClientDecodeError, client: Client, log: Any) -> tuple[list[Update], int]:
-    """The updates that aiogram knows, of those that it could not read together, and the number after them all.
-
-    Raises:
-        ClientDecodeError: they are no updates at all.
-    """
-    from aiogram.types import Update
-
-    given = error.data.get("result") if isinstance(error.data, dict) else None
-    if not isinstance(given, list) or not given:
-        raise error
-    updates = []
-    for one in given:
-        try:
-            updates.append(Update.model_validate(one, context={"bot": client}))
-        except ValueError:
-            log.error("cannot be read", update=one["update_id"], kind=next(iter(one.keys() - {"update_id"}), ""))  # noqa: TRY400 - what it says is no news
-    return updates, given[-1]["update_id"] + 1
-
-
-async def _asked(client: Client, offset: int | None, until: asyncio.Event, seconds: int) -> list[Update]:
+async def _asked(client: Client, offset: int | None, until: asyncio.Event, seconds: int) -> list[dict[str, Any]]:
     """The next updates; none when it ends first."""
-    polling = asyncio.ensure_future(
-        client.get_updates(
-            offset=offset, timeout=seconds, allowed_updates=list(WANTED), request_timeout=seconds + _ANSWER
-        )
-    )
+    question = get_updates()(offset=offset, timeout=seconds, allowed_updates=list(WANTED))
+    polling = asyncio.ensure_future(client(question, request_timeout=seconds + _ANSWER))
     ended = asyncio.ensure_future(until.wait())
     try:
         await asyncio.wait({polling, ended}, return_when=asyncio.FIRST_COMPLETED)

@@ -27,14 +27,14 @@ from bots.telegram.requests import BrokenError, Requests
 from bots.telegram.sending import Place, RefusedError, Sender, UnreachableError
 from bots.telegram.showing import Showing, Waiting
 from bots.telegram.transport import FIRST_WAIT, LONGEST_WAIT, hurried, safe
-from bots.telegram.updates import Told, joined, told
+from bots.telegram.updates import Told, Update, joined, number_of, read, told
 from bots.texts import best, languages, speaker
 from trainerlib import Workspace
 from trainerlib.errors import StoreError, TrainerlibError
 
 if TYPE_CHECKING:
     from aiogram import Bot as Client
-    from aiogram.types import Update, User
+    from aiogram.types import User
 
 _UNNOTICED = 2
 """Times that a file may break off before the person is told that it takes longer."""
@@ -45,8 +45,11 @@ _ALBUM = 0.7
 _TEACHING = frozenset({"correct", "feedback"})
 """Commands that count as they are now when the message that gave them was edited."""
 
-_TIDY = 3600.0
-"""Seconds between two tidyings of the inbox."""
+_SETTLE = 1.0
+"""Seconds after which what is done is written down where nothing else comes."""
+
+_TIDY = 3_600
+"""Times of that between two tidyings of the inbox."""
 
 _DRAIN = 8.0
 """Seconds for which what was begun may go on when the bot is stopped; what does not end is done at the next start.
@@ -130,13 +133,11 @@ class TelegramBot:
         """Go on with what a dead process left."""
         left: list[Waiting] = []
         for entry in self._inbox.waiting():
-            try:
-                update = self._read(entry.body)
-            except ValueError as error:
-                # It stays: another release of aiogram may know it again.
-                self._log.error("cannot be read", update=entry.id, error=safe(error, self._client.token))
-                continue
-            left.append(Waiting(entry, update, self._told(update), warned=entry.warned, shown=list(entry.shown)))
+            waiting = self._waiting(entry.body)
+            # What cannot be read stays: another release wrote it, and may be back.
+            if waiting is not None:
+                waiting.entry, waiting.warned, waiting.shown = entry, entry.warned, list(entry.shown)
+                left.append(waiting)
         begun: dict[int, dict[str, Waiting]] = {}
         for waiting in left:
             if waiting.told is not None:
@@ -157,15 +158,18 @@ class TelegramBot:
         """Wait until the bot is stopped."""
         await self._stopping.wait()
 
-    async def take(self, updates: Sequence[Update]) -> None:
+    async def take(self, updates: Sequence[bytes]) -> None:
         """Keep updates in the inbox, and begin to do those that are new.
 
         It ends only when they are kept: a full disk is waited for.
 
+        Args:
+            updates: each as JSON; one that cannot be read never will be, and is left out.
+
         Raises:
             StoreError: they cannot be kept, and the bot is being stopped.
         """
-        waiting = [Waiting(self._entry(update), update) for update in updates]
+        waiting = [one for one in map(self._waiting, updates) if one is not None]
         failed = 0
         while True:
             try:
@@ -183,15 +187,14 @@ class TelegramBot:
             if one.entry.id in new:
                 self._dispatch(one)
 
-    def _entry(self, update: Update) -> Entry:
+    def _waiting(self, body: bytes) -> Waiting | None:
+        try:
+            update = read(body)
+        except ValueError as error:
+            self._log.error("cannot be read", update=number_of(body), error=safe(error, self._client.token))
+            return None
         said = self._told(update)
-        body = update.model_dump_json(exclude_unset=True, by_alias=True).encode()
-        return Entry(update.update_id, said.origin.where if said is not None else "", body)
-
-    def _read(self, body: bytes) -> Update:
-        from aiogram.types import Update
-
-        return Update.model_validate_json(body, context={"bot": self._client})
+        return Waiting(Entry(update.update_id, said.origin.where if said is not None else "", body), said)
 
     def _told(self, update: Update) -> Told | None:
         everything = self._workspace.settings.bots.groups == "all"
@@ -200,7 +203,6 @@ class TelegramBot:
     # --- in the order of each chat -----------------------------------------------------------------------------------
 
     def _dispatch(self, waiting: Waiting) -> None:
-        waiting.told = self._told(waiting.update)
         if waiting.told is None:
             self._forget([waiting])
             return
@@ -233,6 +235,8 @@ class TelegramBot:
                 chain.remove(one)
             if chain:
                 chain[0].since = time.monotonic()
+                # What was done before the process died, and not written down, was not what it was at then.
+                chain[0].doubtful = chain[0].doubtful or together[0].doubtful
         del self._chains[where]
 
     async def _work(self, together: Sequence[Waiting]) -> None:
@@ -243,7 +247,7 @@ class TelegramBot:
         while True:
             try:
                 await self._do(together)
-                self._inbox.done([one.entry.id for one in together])
+                self._forget(together)
                 break
             except asyncio.CancelledError:
                 raise
@@ -283,9 +287,8 @@ class TelegramBot:
         )
 
     def _forget(self, together: Sequence[Waiting]) -> None:
-        """Do no more about updates; where the disk is full the next start sees them once more."""
-        with suppress(StoreError):
-            self._inbox.done([one.entry.id for one in together])
+        """Do no more about updates."""
+        self._inbox.done(one.entry.id for one in together)
 
     async def _do(self, together: Sequence[Waiting]) -> None:
         first = together[0]
@@ -324,7 +327,7 @@ class TelegramBot:
         ids = await showing.show(Say(text, buttons=buttons))
         if reply is not None:
             self._meter.showed(reply, showing.seconds)
-            await asyncio.to_thread(self._workspace.deliver, reply.id, [str(one) for one in ids])
+            await self._workspace.deliver_async(reply.id, [str(one) for one in ids])
 
     def _written(self, chat: int) -> frozenset[int]:
         """Ids of the messages of a chat that wait here: people wrote these."""
@@ -389,7 +392,6 @@ class TelegramBot:
 
     async def _tell_down(self, waiting: Iterable[Waiting]) -> None:
         for one in waiting:
-            one.told = self._told(one.update)
             if one.told is not None:
                 await self._tell_once(one, self._trouble(one))
 
@@ -445,7 +447,10 @@ class TelegramBot:
         while True:
             with suppress(StoreError):
                 self._inbox.tidy()
-            await asyncio.sleep(_TIDY)
+            for _ in range(_TIDY):
+                await asyncio.sleep(_SETTLE)
+                with suppress(StoreError):
+                    self._inbox.settle()
 
     async def _drain(self) -> None:
         if self._tasks:

@@ -30,6 +30,7 @@ from msgspec import structs
 
 from bots.port import Button, Say
 from bots.telegram.formatting import Piece, pieces
+from bots.telegram.session import send_message
 from bots.telegram.transport import FIRST_WAIT, LONGEST_WAIT, Transport, UnknownOutcomeError, hurried, safe, uncounted
 from bots.texts import speaker
 from trainerlib.errors import TrainerlibError
@@ -46,9 +47,6 @@ _LOOKED_AT = 8
 
 _SEND_SECONDS, _FILE_SECONDS, _EARLY_SECONDS = 30, 600, 10
 """For how long an answer of Telegram is waited for."""
-
-_TYPING_AFTER = 0.2
-"""Seconds before it is said that something is written; what takes less needs no such sign."""
 
 _UNMODIFIED = "message is not modified"
 
@@ -105,7 +103,7 @@ class Tempo(msgspec.Struct, frozen=True):
         typing: between two signs that something is written; Telegram shows one for five.
     """
 
-    after: float = 0.5
+    after: float = 0.3
     draft: float = 0.7
     edit: float = 3.0
     typing: float = 4.5
@@ -180,7 +178,7 @@ class Sender:
     def _messages(self, say: Say, place: Place) -> list[Any]:
         """The requests that show something, in order."""
         from aiogram.methods import SendDocument
-        from aiogram.types import FSInputFile, LinkPreviewOptions, ReplyParameters
+        from aiogram.types import FSInputFile, ReplyParameters
 
         texts = pieces(say.text, plain=say.plain)
         caption: list[Piece] = []
@@ -190,14 +188,14 @@ class Sender:
         elif not texts:
             texts = [Piece("…")]
         where: dict[str, Any] = {"chat_id": place.chat, "message_thread_id": place.thread}
-        send = _send_message()
+        send = send_message()
         messages: list[Any] = [
             send(
                 **where,
                 text=piece.text,
                 entities=_entities(piece),
                 parse_mode=None,
-                link_preview_options=LinkPreviewOptions(is_disabled=True),
+                link_preview_options=_no_preview(),
             )
             for piece in texts
         ]
@@ -370,7 +368,6 @@ class Sender:
         from aiogram.exceptions import AiogramError
         from aiogram.methods import SendChatAction
 
-        await asyncio.sleep(_TYPING_AFTER)
         with suppress(AiogramError), hurried():
             while True:
                 action = SendChatAction(chat_id=place.chat, message_thread_id=place.thread, action="typing")
@@ -462,15 +459,10 @@ async def _growing(answer: AsyncIterator[str], after: float, every: float) -> As
 
 
 @cache
-def _send_message() -> Any:
-    """`SendMessage` that reads of its answer what is needed, its id: reading the whole message takes as long as sending it."""
-    from aiogram.methods import SendMessage
-    from aiogram.types import MessageId
+def _no_preview() -> Any:
+    from aiogram.types import LinkPreviewOptions
 
-    class Sent(SendMessage):  # type: ignore[misc] # what is not always there has no type
-        __returning__ = MessageId
-
-    return Sent
+    return LinkPreviewOptions(is_disabled=True)
 
 
 def _entities(piece: Piece) -> list[Any] | None:

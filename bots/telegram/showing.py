@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import msgspec
 
@@ -13,13 +12,15 @@ from bots.telegram.inbox import Entry, Inbox
 from bots.telegram.sending import Place, Sender
 from bots.telegram.updates import Told
 
+_QUICK = 0.2
+"""Seconds within which an answer needs no sign that it is being written."""
+
 
 class Waiting(msgspec.Struct):
     """An update in the chain of its chat.
 
     Attributes:
         entry: as it is in the inbox.
-        update: as aiogram has it.
         told: what it says; `None` for one that is not for the bot.
         warned: whoever wrote it was told that it takes longer.
         shown: ids of the messages that were sent because of it.
@@ -28,7 +29,6 @@ class Waiting(msgspec.Struct):
     """
 
     entry: Entry
-    update: Any
     told: Told | None = None
     warned: bool = False
     shown: list[int] = []
@@ -78,16 +78,18 @@ class Showing:
         return ids
 
     async def stream(self, answering: Answering) -> None:
-        """Show an answer while it is written."""
+        """Show an answer while it is written, unless it is written in no time."""
         question = answering.question
-        early = await self._sender.stream(
-            answering.pieces(),
-            self._place,
-            question.id if question is not None else self._waiting.entry.id,
-            sent=self._left,
-            on_sent=self._sent,
-            doubtful=self._doubtful() and not self._place.private,
-        )
+        early = self._left
+        if not await answering.answer.within(_QUICK):
+            early = await self._sender.stream(
+                answering.pieces(),
+                self._place,
+                question.id if question is not None else self._waiting.entry.id,
+                sent=self._left,
+                on_sent=self._sent,
+                doubtful=self._doubtful() and not self._place.private,
+            )
         self._streamed = bool(early) and not self._place.private
         self._left = list(early)
         self._first = 0.0

@@ -21,6 +21,7 @@ from bots.telegram.inbox import FILE, Inbox
 from bots.telegram.logs import collected, opened
 from bots.telegram.running import TelegramBot
 from bots.telegram.sending import Sender
+from bots.telegram.session import session
 from bots.telegram.transport import FIRST_WAIT, LONGEST_WAIT, Limits, Transport, safe
 from bots.telegram.webhook import host_of, serve, unset
 from bots.texts import languages
@@ -191,14 +192,13 @@ def _require_packages() -> None:
 @asynccontextmanager
 async def _connected(token: str, workspace: Workspace) -> AsyncIterator[Client]:
     from aiogram import Bot as Client
-    from aiogram.client.session.aiohttp import AiohttpSession
     from aiogram.client.telegram import PRODUCTION, TelegramAPIServer
     from aiogram.utils.token import TokenValidationError
 
     address = workspace.settings.telegram.api.rstrip("/")
     api = TelegramAPIServer.from_base(address) if address else PRODUCTION
     try:
-        client = Client(token, session=AiohttpSession(api=api))
+        client = Client(token, session=session(api))
     except TokenValidationError:
         raise SettingsError(f"{TOKEN} is not a token; @BotFather gives one such as 123456:ABC...") from None
     try:

@@ -1,5 +1,7 @@
 """What an update of Telegram's says, told without Telegram: who wrote what, where, about which message.
 
+Only what is used here is read of an update, so one that says more, or what nobody knows yet, is read all the same.
+
 Telegram writes "@shop_bot" into what is said in a group and "/help@shop_bot" into commands; both are taken away here. What
 is said in a group to nobody is not for the bot.
 """
@@ -9,12 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from functools import cache
+from typing import Literal
 
 import msgspec
-
-if TYPE_CHECKING:
-    from aiogram.types import Chat, Message, MessageReactionUpdated, Update, User
 
 Kind = Literal["message", "command", "edit", "tap", "reaction", "stop"]
 """What was done: said something, given a command, edited a message, tapped a button, reacted, stopped a draft."""
@@ -123,6 +123,150 @@ class Told(msgspec.Struct, frozen=True):
     addressed: bool = True
 
 
+# --- as Telegram writes it: https://core.telegram.org/bots/api#update -------------------------------------------------
+
+
+class _User(msgspec.Struct, frozen=True, gc=False):
+    id: int
+    is_bot: bool = False
+    first_name: str = ""
+    last_name: str = ""
+    language_code: str = ""
+
+
+class _Chat(msgspec.Struct, frozen=True, gc=False):
+    id: int
+    type: str = ""
+    title: str = ""
+    is_forum: bool = False
+
+
+class _File(msgspec.Struct, frozen=True, gc=False):
+    file_id: str
+    file_name: str = ""
+    mime_type: str = ""
+    file_size: int = 0
+    duration: float = 0.0
+    emoji: str = ""
+
+
+class _Button(msgspec.Struct, frozen=True, gc=False):
+    callback_data: str = ""
+
+
+class _Markup(msgspec.Struct, frozen=True):
+    inline_keyboard: tuple[tuple[_Button, ...], ...] = ()
+
+
+class _Quote(msgspec.Struct, frozen=True, gc=False):
+    text: str = ""
+
+
+class _Message(msgspec.Struct, frozen=True):
+    message_id: int
+    chat: _Chat
+    date: int = 0
+    edit_date: int | None = None
+    sender: _User | None = msgspec.field(default=None, name="from")
+    message_thread_id: int = 0
+    is_topic_message: bool = False
+    media_group_id: str = ""
+    text: str = ""
+    caption: str = ""
+    quote: _Quote = _Quote()
+    reply_to_message: _Message | None = None
+    reply_markup: _Markup = _Markup()
+    photo: tuple[_File, ...] = ()
+    voice: _File | None = None
+    audio: _File | None = None
+    video: _File | None = None
+    video_note: _File | None = None
+    document: _File | None = None
+    animation: _File | None = None
+    sticker: _File | None = None
+
+    @property
+    def words(self) -> str:
+        return self.text or self.caption
+
+    @property
+    def topic(self) -> int:
+        """Topic of a forum that it is in; without one Telegram numbers its threads of replies here."""
+        return _topic(self.message_thread_id) if self.is_topic_message else 0
+
+
+class _Tap(msgspec.Struct, frozen=True):
+    id: str
+    sender: _User = msgspec.field(name="from")
+    message: _Message | None = None
+    data: str | None = None
+
+
+class _Emoji(msgspec.Struct, frozen=True, gc=False):
+    emoji: str = ""
+
+
+class _Reaction(msgspec.Struct, frozen=True):
+    chat: _Chat
+    message_id: int
+    date: int = 0
+    user: _User | None = None
+    old_reaction: tuple[_Emoji, ...] = ()
+    new_reaction: tuple[_Emoji, ...] = ()
+
+
+class _Stopped(msgspec.Struct, frozen=True):
+    chat: _Chat
+    draft_id: int
+    message_thread_id: int = 0
+
+
+class Update(msgspec.Struct, frozen=True):
+    """An update, as far as it is read here.
+
+    Attributes:
+        update_id: its number; each is higher than the one before.
+    """
+
+    update_id: int
+    message: _Message | None = None
+    edited_message: _Message | None = None
+    callback_query: _Tap | None = None
+    message_reaction: _Reaction | None = None
+    stopped_message_generation: _Stopped | None = None
+
+
+_decoded = msgspec.json.Decoder(Update).decode
+
+
+def read(body: bytes) -> Update:
+    """An update, of its JSON.
+
+    Raises:
+        ValueError: it is none.
+
+    >>> read(b'{"update_id":1,"message":{"message_id":7,"chat":{"id":42,"type":"private"},"date":0,"text":"Hi"}}').update_id
+    1
+    """
+    return _decoded(body)
+
+
+class _Numbered(msgspec.Struct, gc=False):
+    update_id: int
+
+
+def number_of(body: bytes) -> int:
+    """The number of an update, of its JSON; also of one that `read` does not understand.
+
+    Raises:
+        ValueError: it is no update.
+    """
+    return msgspec.json.decode(body, type=_Numbered).update_id
+
+
+# --- what it says -----------------------------------------------------------------------------------------------------
+
+
 def joined(parts: Sequence[Told]) -> Told:
     """The parts of an album as one message; its words may be under any of them.
 
@@ -145,10 +289,10 @@ def told(update: Update, *, bot: int, username: str, everything: bool = False) -
         everything: also what is said in groups to nobody.
     """
     if update.message is not None:
-        return _message(update.message, bot, username, everything=everything)
+        return _said(update.message, bot, username, everything=everything)
     if update.edited_message is not None:
         changed = update.edited_message.edit_date
-        edited = _message(update.edited_message, bot, username, everything=True)
+        edited = _said(update.edited_message, bot, username, everything=True)
         at = datetime.fromtimestamp(changed, UTC) if changed is not None else None
         return edited and msgspec.structs.replace(edited, kind="edit", at=at)
     if update.callback_query is not None:
@@ -156,8 +300,7 @@ def told(update: Update, *, bot: int, username: str, everything: bool = False) -
         message = query.message
         if message is None or query.data is None:
             return None
-        topic = getattr(message, "message_thread_id", None) if getattr(message, "is_topic_message", None) else None
-        origin = _origin(message.chat, topic, query.from_user)
+        origin = _origin(message.chat, message.topic, query.sender)
         return Told("tap", origin, message.message_id, action=query.data, tap=query.id)
     if update.message_reaction is not None:
         return _reaction(update.message_reaction)
@@ -167,30 +310,29 @@ def told(update: Update, *, bot: int, username: str, everything: bool = False) -
     return None
 
 
-def _message(message: Message, bot: int, username: str, *, everything: bool) -> Told | None:
-    sender = message.from_user
+def _said(message: _Message, bot: int, username: str, *, everything: bool) -> Told | None:
+    sender = message.sender
     if sender is None or sender.is_bot:
         return None
-    text = message.text or message.caption or ""
+    text = message.words
     media = tuple(_media(message))
     if not text.strip() and not media:
         return None
-    origin = _origin(message.chat, message.message_thread_id if message.is_topic_message else None, sender)
+    origin = _origin(message.chat, message.topic, sender)
     command = _COMMAND.match(text)
     name = ""
     if command is not None:
         if command[2] and command[2].lower() != username.lower():
             return None
         name, text = command[1].lower(), text[command.end() :]
-    mention = re.compile(rf"@{re.escape(username)}\b", re.IGNORECASE)
+    mention = _mention(username)
     replied = message.reply_to_message
-    to_bot = replied is not None and replied.from_user is not None and replied.from_user.id == bot
+    to_bot = replied is not None and replied.sender is not None and replied.sender.id == bot
     mentioned = bool(mention.search(text))
     addressed = bool(origin.private or name or to_bot or mentioned or everything)
     if not (addressed or message.media_group_id):
         return None
-    quote = message.quote.text if message.quote is not None else ""
-    before = "" if replied is None else replied.text or replied.caption or ""
+    before = "" if replied is None else replied.words
     return Told(
         "command" if name else "message",
         origin,
@@ -198,93 +340,89 @@ def _message(message: Message, bot: int, username: str, *, everything: bool) -> 
         text=_plain(mention.sub("", text)) if mentioned else text,
         command=name,
         media=media,
-        album=message.media_group_id or "",
+        album=message.media_group_id,
         replied=0 if replied is None else replied.message_id,
         reply=_reply(replied) if to_bot else None,
         # What a question of ours asks stands at its beginning; a person's quote is the part they chose.
-        quoted=before if to_bot and before.startswith(("✏️ #", "👎 #")) else quote or before,
-        at=message.date if isinstance(message.date, datetime) else None,
+        quoted=before if to_bot and before.startswith(("✏️ #", "👎 #")) else message.quote.text or before,
+        at=_time(message.date),
         addressed=addressed,
     )
+
+
+@cache
+def _mention(username: str) -> re.Pattern[str]:
+    return re.compile(rf"@{re.escape(username)}\b", re.IGNORECASE)
 
 
 def _plain(text: str) -> str:
     return re.sub(r"[ \t]{2,}", " ", text).strip(" ,:")
 
 
-def _origin(chat: Chat, topic: int | None, user: User) -> Origin:
+def _origin(chat: _Chat, topic: int, user: _User) -> Origin:
     private = chat.type == "private"
+    name = f"{user.first_name} {user.last_name}" if user.last_name else user.first_name
     return Origin(
-        chat.id,
-        _topic(topic),
-        private,
-        "" if private else chat.title or "",
-        bool(chat.is_forum),
-        user.id,
-        user.full_name,
-        user.language_code or "",
+        chat.id, topic, private, "" if private else chat.title, chat.is_forum, user.id, name, user.language_code
     )
 
 
-def _topic(topic: int | None) -> int:
-    return topic if topic and topic != _TOPIC_OF_ALL else 0
+def _topic(topic: int) -> int:
+    return topic if topic != _TOPIC_OF_ALL else 0
 
 
-def _reaction(reaction: MessageReactionUpdated) -> Told | None:
+def _time(seconds: int) -> datetime | None:
+    """A time as Telegram has it, in seconds since 1970; 0 where it does not say."""
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
+
+
+def _reaction(reaction: _Reaction) -> Told | None:
     if reaction.user is None:
         return None
     before, after = _emoji(reaction.old_reaction), _emoji(reaction.new_reaction)
     return Told(
         "reaction",
-        _origin(reaction.chat, None, reaction.user),
+        _origin(reaction.chat, 0, reaction.user),
         reaction.message_id,
         added=tuple(one for one in after if one not in before),
         removed=tuple(one for one in before if one not in after),
-        at=reaction.date if isinstance(reaction.date, datetime) else None,
+        at=_time(reaction.date),
     )
 
 
-def _emoji(reactions: Sequence[object]) -> list[str]:
-    return [one for one in (getattr(reaction, "emoji", "") for reaction in reactions) if one]
+def _emoji(reactions: Sequence[_Emoji]) -> list[str]:
+    return [reaction.emoji for reaction in reactions if reaction.emoji]
 
 
-def _reply(message: Message | None) -> int | None:
+def _reply(message: _Message | None) -> int | None:
     """Id of our reply, as its buttons name it."""
-    if message is None or message.reply_markup is None:
+    if message is None:
         return None
-    rows = getattr(message.reply_markup, "inline_keyboard", None) or []
-    found = (_ACTION_ON_REPLY.fullmatch(button.callback_data or "") for row in rows for button in row)
+    rows = message.reply_markup.inline_keyboard
+    found = (_ACTION_ON_REPLY.fullmatch(button.callback_data) for row in rows for button in row)
     return next((int(one[1]) for one in found if one), None)
 
 
-def _media(message: Message) -> list[Media]:
+def _media(message: _Message) -> list[Media]:
     found: list[Media] = []
     if message.photo:
         best = message.photo[-1]
-        found.append(Media("photo", best.file_id, "", "image/jpeg", best.file_size or 0))
-    for kind in ("voice", "audio", "video", "video_note", "document"):
-        file = getattr(message, kind)
-        # An animation is in the field `document` as well.
-        if file is None or (kind == "document" and message.animation is not None):
-            continue
-        found.append(
-            Media(
-                "video" if kind == "video_note" else kind,
-                file.file_id,
-                getattr(file, "file_name", None) or "",
-                getattr(file, "mime_type", None) or "",
-                file.file_size or 0,
-                float(getattr(file, "duration", 0) or 0),
-            )
-        )
+        found.append(Media("photo", best.file_id, "", "image/jpeg", best.file_size))
+    # An animation is in the field `document` as well.
+    document = message.document if message.animation is None else None
+    for kind, file in (
+        ("voice", message.voice),
+        ("audio", message.audio),
+        ("video", message.video),
+        ("video", message.video_note),
+        ("document", document),
+    ):
+        if file is not None:
+            found.append(Media(kind, file.file_id, file.file_name, file.mime_type, file.file_size, file.duration))
     if message.sticker is not None:
-        found.append(
-            Media("sticker", message.sticker.file_id, message.sticker.emoji or "", "", message.sticker.file_size or 0)
-        )
+        found.append(Media("sticker", message.sticker.file_id, message.sticker.emoji, "", message.sticker.file_size))
     if message.animation is not None:
         found.append(
-            Media(
-                "video", message.animation.file_id, message.animation.file_name or "", message.animation.mime_type or ""
-            )
+            Media("video", message.animation.file_id, message.animation.file_name, message.animation.mime_type)
         )
     return found

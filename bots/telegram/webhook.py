@@ -16,14 +16,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import msgspec
-
-from bots.telegram.updates import WANTED
+from bots.telegram.updates import WANTED, number_of
 from trainerlib.errors import SettingsError, StoreError
 
 if TYPE_CHECKING:
     from aiogram import Bot as Client
-    from aiogram.types import Update
     from aiohttp import web
 
 HEADER = "X-Telegram-Bot-Api-Secret-Token"
@@ -35,7 +32,7 @@ LIMIT = 1 << 20
 _PATIENCE = 10.0
 """Seconds for which a full disk is waited for before Telegram is told to come again."""
 
-Take = Callable[[Sequence["Update"]], Awaitable[None]]
+Take = Callable[[Sequence[bytes]], Awaitable[None]]
 """Keeps updates; ends when they are kept."""
 
 
@@ -134,12 +131,6 @@ async def unset(client: Client, *, log: Any) -> None:
         await client.delete_webhook()
 
 
-class _Numbered(msgspec.Struct):
-    """What every update has."""
-
-    update_id: int
-
-
 class _Webhook:
     """Takes updates, each once however often it is sent."""
 
@@ -152,7 +143,6 @@ class _Webhook:
         self._taking: dict[int, asyncio.Task[bool]] = {}
 
     async def answer(self, request: web.Request) -> web.Response:
-        from aiogram.types import Update
         from aiohttp.web import Response
 
         given = request.headers.get(HEADER, "").encode(errors="surrogateescape")
@@ -161,38 +151,29 @@ class _Webhook:
             return Response(status=401)
         body = await request.read()
         try:
-            update = Update.model_validate_json(body, context={"bot": self._client})
+            number = number_of(body)
         except ValueError:
-            return Response(status=self._refused(body))
-        return Response(status=200 if await self._is_kept(update) else 503)
-
-    def _refused(self, body: bytes) -> int:
-        """The status for what cannot be read; of an update it is 200: nobody ever will, and others wait behind it."""
-        try:
-            number = msgspec.json.decode(body, type=_Numbered).update_id
-        except msgspec.DecodeError:
             self._log.error("not an update", bytes=len(body))
-            return 400
-        self._log.error("cannot be read", update=number)
-        return 200
+            return Response(status=400)
+        return Response(status=200 if await self._is_kept(number, body) else 503)
 
-    async def _is_kept(self, update: Update) -> bool:
+    async def _is_kept(self, number: int, body: bytes) -> bool:
         """Whether it is kept before patience ends; if not, it is tried on, and not begun anew when it is sent again."""
-        task = self._taking.get(update.update_id)
+        task = self._taking.get(number)
         if task is None:
-            task = self._taking[update.update_id] = asyncio.create_task(self._keep(update))
+            task = self._taking[number] = asyncio.create_task(self._keep(number, body))
         done, _ = await asyncio.wait({task}, timeout=self._patience)
         return bool(done) and task.result()
 
-    async def _keep(self, update: Update) -> bool:
+    async def _keep(self, number: int, body: bytes) -> bool:
         try:
-            await self._take([update])
+            await self._take([body])
         except StoreError:
             return False
         else:
             return True
         finally:
-            del self._taking[update.update_id]
+            del self._taking[number]
 
     async def close(self) -> None:
         """Give up what could not be kept: Telegram has it still."""

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("aiogram", reason="needs the extra: pip install 'trainerlib[telegram]'")
 
 import telegram_bot
+from telegram_http import Fault
 from telegram_server import TelegramServer
 
 import trainerlib
@@ -75,3 +76,26 @@ def test_twenty_kills_under_load_lose_nothing_and_answer_nothing_twice(tmp_path)
         assert not ws.unanswered()
         assert not ws.undelivered()
         assert ws.verify() == []
+
+
+def test_what_was_done_and_not_yet_written_down_does_not_hide_what_was_being_sent(tmp_path):
+    workspace = tmp_path / "shop"
+    trainerlib.open(workspace).close()
+    with TelegramServer() as server:
+        bot = telegram_bot.start(workspace, server, tmp_path / "log")
+        server.say("say hello", user=1, chat=1)
+        server.wait_for(lambda: told(server, 1) == ["say hello"], 30)
+        server.fail("sendMessage", Fault(delay=0.2))
+        server.fail("sendMessage", Fault(delay=5, after_acceptance=True))
+        server.say("say one", user=1, chat=1)
+        server.say("say two", user=1, chat=1)
+        server.wait_for(lambda: told(server, 1)[-1] == "say two", 30)
+        # Telegram has it, and has not said so.
+        bot.kill()
+        bot.join()
+        bot = telegram_bot.start(workspace, server, tmp_path / "log")
+        server.say("say three", user=1, chat=1)
+        server.wait_for(lambda: told(server, 1)[-1] == "say three", 30)
+        bot.terminate()
+        bot.join(30)
+        assert told(server, 1) == ["say hello", "say one", "say two", "say three"]

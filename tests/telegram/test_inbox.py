@@ -102,6 +102,34 @@ def test_what_was_kept_survives_a_kill(path):
         assert inbox.waiting() == [Entry(1, "telegram:42", b"{}", (7,))]
 
 
+DONE_AND_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from bots.telegram.inbox import Entry, Inbox
+inbox = Inbox(Path(sys.argv[1]))
+inbox.put([Entry(1, "telegram:42", b"{}")])
+inbox.showed(42, 7, 1)
+inbox.done([1])
+inbox.put([Entry(2, "telegram:42", b"{}")])
+inbox.done([2])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_is_done_is_written_down_with_what_comes_next(path):
+    subprocess.run([sys.executable, "-c", DONE_AND_KILLED, str(path)], check=False)
+    with Inbox(path) as inbox:
+        assert [one.id for one in inbox.waiting()] == [2]
+
+
+def test_what_is_done_is_written_down_when_the_inbox_is_closed(path):
+    with Inbox(path) as inbox:
+        inbox.put([entry(1)])
+        inbox.done([1])
+    with Inbox(path) as inbox:
+        assert inbox.count() == 0
+
+
 def test_another_file_is_refused_and_left_alone(path):
     path.write_text("these are notes, and no database", encoding="utf-8")
     with pytest.raises(StoreError):

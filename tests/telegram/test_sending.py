@@ -12,12 +12,12 @@ import pytest
 pytest.importorskip("aiogram", reason="needs the extra: pip install 'trainerlib[telegram]'")
 
 from aiogram import Bot
-from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import TelegramAPIServer
 from telegram_server import ANN, GROUP, Fault, TelegramServer
 
 from bots.port import Button, Say
 from bots.telegram.sending import Place, RefusedError, Sender, Tempo, UnreachableError
+from bots.telegram.session import session
 from bots.telegram.transport import UNLIMITED, Limits, Transport
 
 QUICK = Tempo(after=0.0, draft=0.0, edit=0.0, typing=0.02)
@@ -47,7 +47,7 @@ class Hours:
 @asynccontextmanager
 async def sender(server, *, limits=UNLIMITED, sleep=None, tempo=QUICK):
     hours = Hours()
-    bot = Bot(server.token, session=AiohttpSession(api=TelegramAPIServer.from_base(server.url)))
+    bot = Bot(server.token, session=session(TelegramAPIServer.from_base(server.url)))
     try:
         yield Sender(bot, transport=Transport(limits, clock=hours.clock, sleep=sleep or hours.sleep), tempo=tempo)
     finally:
@@ -461,21 +461,6 @@ def test_while_the_model_thinks_the_bot_is_typing(server):
 
     asyncio.run(go())
     assert set(server.actions()) == {"typing"}
-
-
-def test_an_answer_that_is_whole_at_once_is_sent_at_once(server):
-    place = Place(ANN, newest=server.say("When?"))
-
-    async def remembered():
-        yield "At 9"
-
-    async def go():
-        async with sender(server, tempo=Tempo()) as shows:
-            early = await shows.stream(remembered(), place, 12, on_sent=lambda _: None)
-            await shows.show(Say("At 9"), place, sent=early, streamed=True, on_sent=lambda _: None)
-
-    asyncio.run(go())
-    assert [call.method for call in server.calls()] == ["sendMessage"]
 
 
 def test_a_model_that_fails_while_it_answers_is_the_trouble_of_whoever_asked_it(server):

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 pytest.importorskip("aiogram", reason="needs the extra: pip install 'trainerlib[telegram]'")
 
 from aiogram import Bot
-from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import TelegramAPIServer
 from aiogram.exceptions import TelegramBadRequest, TelegramRetryAfter, TelegramServerError
 from telegram_server import ANN, Fault, TelegramServer
 
+from bots.telegram.session import session
 from bots.telegram.transport import UNLIMITED, Limits, Pace, Transport, UnknownOutcomeError, hurried, safe
 
 TOKEN = "7000000001:AAF-abcdefghijklmnopqrstuvwxyz012345"
@@ -37,7 +37,7 @@ async def client(server, *, limits=UNLIMITED):
         slept.append(seconds)
         await asyncio.sleep(0)
 
-    bot = Bot(server.token, session=AiohttpSession(api=TelegramAPIServer.from_base(server.url)))
+    bot = Bot(server.token, session=session(TelegramAPIServer.from_base(server.url)))
     bot.session.middleware(Transport(limits, clock=lambda: time.monotonic() + sum(slept), sleep=sleep))
     try:
         yield bot, slept

@@ -15,7 +15,6 @@ import pytest
 pytest.importorskip("aiogram", reason="needs the extra: pip install 'trainerlib[telegram]'")
 
 from aiogram import Bot
-from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import TelegramAPIServer
 from aiohttp import ClientSession
 from answering import Echo, using
@@ -26,6 +25,7 @@ from bots.telegram.inbox import FILE, Inbox
 from bots.telegram.logs import opened
 from bots.telegram.running import TelegramBot
 from bots.telegram.sending import Sender
+from bots.telegram.session import session
 from bots.telegram.transport import UNLIMITED, Transport
 from bots.telegram.updates import WANTED
 from bots.telegram.webhook import HEADER, LIMIT, secret_of, serve, unset
@@ -54,13 +54,13 @@ async def hooked(ws, server, *, model=None, patience=10.0):
     """A bot that Telegram sends updates to: `post` sends it one more, `stop` stops it."""
     using(ws, model or Echo())
     url = f"http://127.0.0.1:{free_port()}/hook"
-    client = Bot(server.token, session=AiohttpSession(api=TelegramAPIServer.from_base(server.url)))
+    client = Bot(server.token, session=session(TelegramAPIServer.from_base(server.url)))
     log = opened(server.token, json=True)
     try:
         with Inbox(ws.path / FILE) as inbox:
             sender = Sender(client, transport=Transport(UNLIMITED))
             bot = TelegramBot(ws, client, await client.get_me(), inbox, log=log, sender=sender)
-            async with ClientSession() as session, bot.working():
+            async with ClientSession() as http, bot.working():
                 listen = url.removeprefix("http://").removesuffix("/hook")
                 serving = asyncio.create_task(
                     serve(bot.take, client, until=bot.stopped, address=url, listen=listen, log=log, patience=patience)
@@ -72,7 +72,7 @@ async def hooked(ws, server, *, model=None, patience=10.0):
                 async def post(data, *, secret=known, method="POST", path=url):
                     body = data if isinstance(data, bytes) else json.dumps(data).encode()
                     headers = {HEADER: secret} if secret is not None else {}
-                    async with session.request(method, path, data=BytesIO(body), headers=headers) as response:
+                    async with http.request(method, path, data=BytesIO(body), headers=headers) as response:
                         return response.status
 
                 yield SimpleNamespace(post=post, inbox=inbox, stop=bot.stop)
@@ -219,7 +219,7 @@ def test_a_bot_that_is_stopped_finishes_what_it_took(shop, server):
 
 def test_an_address_that_somebody_listens_at_is_named(server):
     async def begin(listen):
-        client = Bot(server.token, session=AiohttpSession(api=TelegramAPIServer.from_base(server.url)))
+        client = Bot(server.token, session=session(TelegramAPIServer.from_base(server.url)))
         try:
             await serve(
                 None, client, until=asyncio.Event().wait, address="https://x.example.org", listen=listen, log=None
@@ -239,7 +239,7 @@ def test_a_bot_that_is_stopped_while_telegram_has_trouble_ends(server):
 
     async def begin():
         stopping = asyncio.Event()
-        client = Bot(server.token, session=AiohttpSession(api=TelegramAPIServer.from_base(server.url)))
+        client = Bot(server.token, session=session(TelegramAPIServer.from_base(server.url)))
         Sender(client, transport=Transport(UNLIMITED))
         listen = f"127.0.0.1:{free_port()}"
         try:
@@ -258,7 +258,7 @@ def test_a_bot_that_is_stopped_while_telegram_has_trouble_ends(server):
 
 def test_an_address_that_telegram_does_not_take_is_told(server):
     async def begin():
-        client = Bot(server.token, session=AiohttpSession(api=TelegramAPIServer.from_base(server.url)))
+        client = Bot(server.token, session=session(TelegramAPIServer.from_base(server.url)))
         listen = f"127.0.0.1:{free_port()}"
         try:
             await serve(None, client, until=asyncio.Event().wait, address="http://example.org", listen=listen, log=None)
@@ -271,7 +271,7 @@ def test_an_address_that_telegram_does_not_take_is_told(server):
 
 def test_a_webhook_that_is_set_is_taken_away_and_that_is_said_without_its_path(server, capsys):
     async def begin():
-        client = Bot(server.token, session=AiohttpSession(api=TelegramAPIServer.from_base(server.url)))
+        client = Bot(server.token, session=session(TelegramAPIServer.from_base(server.url)))
         log = opened(server.token, json=True)
         try:
             await client.set_webhook("https://old.example.org/hidden-path")

@@ -26,14 +26,15 @@ from trainerlib.errors import (
     StoreError,
 )
 from trainerlib.store import tables
+from trainerlib.store.writeback import WriteBack
 
 Synchronous = Literal["FULL", "NORMAL", "OFF"]
 
 _READERS = 5_000
 """Milliseconds that emptying the write-ahead log waits for readers."""
 
-_CHECKPOINT = 8_000
-"""Pages of the write-ahead log (32 MB) after which it is written back: at SQLite's 1,000 one reply in a hundred waits."""
+_CHECKPOINT = 32_000
+"""Pages of the write-ahead log (128 MB) at which a commit writes it back itself, should `WriteBack` not have come to it."""
 
 _FAILURES: dict[int, tuple[type[StoreError], str]] = {
     sqlite3.SQLITE_FULL: (DiskFullError, "the disk is full; nothing was recorded"),
@@ -107,6 +108,9 @@ class Database:
         synchronous: `FULL` survives a power cut after every commit; `NORMAL` survives a killed process.
         busy_timeout: seconds to wait for another process's write.
 
+    Attributes:
+        write_back: is told how many events were committed.
+
     Raises:
         NotFoundError: the directory is missing, or the file is and `read_only`.
         NotADatabaseError: the file is something else.
@@ -123,6 +127,7 @@ class Database:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._closed = False
+        self.write_back = WriteBack(self.reader, self.lock)
         try:
             if not path.parent.is_dir():
                 raise NotFoundError(f"{path.parent}: no such directory")
@@ -306,6 +311,7 @@ class Database:
 
     def close(self) -> None:
         """Close every connection; SQLite folds the write-ahead log into the file."""
+        self.write_back.close()
         self._closed = True
         self._engine.dispose()
         for connection in self._connections:

@@ -297,6 +297,7 @@ class EventStore:
                 if batch.placed:
                     # In the same transaction, so this projection is always at the log's end and needs no checkpoint.
                     projections.apply(connection, batch.placed)
+            self._database.write_back.recorded(sum([len(events) for _, events in batch.placed]))
         except BaseException:
             self._memory.forget()
             raise
