@@ -178,11 +178,11 @@ class Chat:
             if not self.begun:
                 # Another process may begin it at the same moment.
                 with suppress(VersionConflictError):
-                    return (await append(self._stream, [self._beginning, event], keys=[None, key], expected_version=0))[
-                        1
-                    ]
+                    both = await append(self._stream, [self._beginning, event], keys=[None, key], expected_version=0)
+                    return both[1]
             self._remember()
-        return (await append(self._stream, [event], keys=[key]))[0]
+        [recorded] = await append(self._stream, [event], keys=[key])
+        return recorded
 
     def _remember(self) -> None:
         if len(self._started) > 10_000:

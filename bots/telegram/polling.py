@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -36,7 +35,8 @@ async def poll(
     """Ask for updates.
 
     Args:
-        take: keeps updates, each as JSON; those it has taken are confirmed with the next question.
+        take: keeps updates, each as JSON; those it has taken are confirmed with the next question, and those it refuses with
+            a `StoreError` are given to it again.
         client: speaks to Telegram.
         until: ends it.
         pause: waits before the next try, given how many failed.
@@ -60,12 +60,15 @@ async def poll(
             log.warning("no updates", error=safe(error, client.token))
             await pause(failed)
             continue
-        failed = 0
-        if updates:
-            # What cannot be kept by a bot that is being stopped stays with Telegram.
-            with suppress(StoreError):
+        try:
+            if updates:
                 await take([msgspec.json.encode(one) for one in updates])
                 offset = max(offset or 0, updates[-1]["update_id"] + 1)
+            failed = 0
+        except StoreError:
+            # They stay with Telegram, which hands them over again with what others write meanwhile.
+            failed += 1
+            await pause(failed)
 
 
 async def _asked(client: Client, offset: int | None, until: asyncio.Event, seconds: int) -> list[dict[str, Any]]:

@@ -100,6 +100,8 @@ class TelegramBot:
         self._requests = Requests(workspace, client, me.id, self._dialogue.conversations)
         self._chains: dict[str, deque[Waiting]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        # Of updates that could not be kept, those whose senders were told so.
+        self._warned: set[int] = set()
         self._stopping = asyncio.Event()
 
     # --- taking updates ----------------------------------------------------------------------------------------------
@@ -108,7 +110,7 @@ class TelegramBot:
         """Ask Telegram for updates until the bot is stopped."""
         async with self.working():
             await poll(
-                self.take, self._client, until=self._stopping, pause=self._pause, log=self._log, seconds=self._seconds
+                self.keep, self._client, until=self._stopping, pause=self._pause, log=self._log, seconds=self._seconds
             )
 
     @asynccontextmanager
@@ -159,31 +161,41 @@ class TelegramBot:
         await self._stopping.wait()
 
     async def take(self, updates: Sequence[bytes]) -> None:
-        """Keep updates in the inbox, and begin to do those that are new.
+        """`keep` updates, however long a full disk has to be waited for.
 
-        It ends only when they are kept: a full disk is waited for.
+        Raises:
+            StoreError: they cannot be kept, and the bot is being stopped.
+        """
+        failed = 0
+        while True:
+            try:
+                return await self.keep(updates)
+            except StoreError:
+                failed += 1
+                if self._stopping.is_set():
+                    raise
+                await self._pause(failed)
+
+    async def keep(self, updates: Sequence[bytes]) -> None:
+        """Keep updates in the inbox, and begin to do those that are new.
 
         Args:
             updates: each as JSON; one that cannot be read never will be, and is left out.
 
         Raises:
-            StoreError: they cannot be kept, and the bot is being stopped.
+            StoreError: they cannot be kept now; who wrote them is told so, once.
         """
         waiting = [one for one in map(self._waiting, updates) if one is not None]
-        failed = 0
-        while True:
-            try:
-                # In a thread: everybody else goes on while the disk is waited for.
-                new = set(await asyncio.to_thread(self._inbox.put, [one.entry for one in waiting]))
-                break
-            except StoreError as error:
-                failed += 1
-                self._log.error("updates cannot be kept", error=str(error))
-                if self._stopping.is_set():
-                    raise
-                await self._tell_down(waiting if failed == 1 else ())
-                await self._pause(failed)
+        try:
+            # In a thread: everybody else goes on while the disk is waited for.
+            new = set(await asyncio.to_thread(self._inbox.put, [one.entry for one in waiting]))
+        except StoreError as error:
+            self._log.error("updates cannot be kept", error=str(error))
+            if not self._stopping.is_set():
+                await self._tell_down(waiting)
+            raise
         for one in waiting:
+            self._warned.discard(one.entry.id)
             if one.entry.id in new:
                 self._dispatch(one)
 
@@ -194,7 +206,8 @@ class TelegramBot:
             self._log.error("cannot be read", update=number_of(body), error=safe(error, self._client.token))
             return None
         said = self._told(update)
-        return Waiting(Entry(update.update_id, said.origin.where if said is not None else "", body), said)
+        entry = Entry(update.update_id, said.origin.where if said is not None else "", body)
+        return Waiting(entry, said, warned=entry.id in self._warned)
 
     def _told(self, update: Update) -> Told | None:
         everything = self._workspace.settings.bots.groups == "all"
@@ -394,6 +407,7 @@ class TelegramBot:
         for one in waiting:
             if one.told is not None:
                 await self._tell_once(one, self._trouble(one))
+                self._warned.add(one.entry.id)
 
     def _trouble(self, waiting: Waiting, *, lasting: bool = False) -> Say:
         said = waiting.told
