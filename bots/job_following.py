@@ -83,7 +83,7 @@ class Following:
             task.add_done_callback(_log_defect)
 
     def trouble(self, job: str) -> str:
-        """Why a job does not go on for now; empty while it does."""
+        """Why a job does not go on at the moment; empty while it does."""
         return self._trouble.get(job, "")
 
     async def resume(self, notify: Notify) -> None:
@@ -200,7 +200,7 @@ def progress(state: TrainingJob, _: Speaker, trouble: str = "") -> str:
     Args:
         state: the job.
         _: says it.
-        trouble: why it does not go on for now.
+        trouble: why it does not go on at the moment.
     """
     parts = [_(STATES[state.state])]
     if state.step and state.steps:

@@ -38,22 +38,22 @@ class Memory:
         stream_ids: ids of streams; these never change, but for a person's, which is looked up in each transaction.
         heads: versions of streams.
         position: the log's last position; read before any stream's id was.
-        people: names of people's streams among these.
     """
 
     def __init__(self) -> None:
         self.stream_ids: dict[str, int] = {}
         self.position = 0
-        self.people: set[str] = set()
+        self._people: set[str] = set()
         self.heads: dict[str, int] = {}
         self._data_version: int | None = None
 
     def forget_people(self) -> None:
         """What is known of people was true in the last transaction only."""
-        for name in self.people:
-            self.stream_ids.pop(name, None)
-            self.heads.pop(name, None)
-        self.people.clear()
+        if self._people:
+            for name in self._people:
+                self.stream_ids.pop(name, None)
+                self.heads.pop(name, None)
+            self._people.clear()
 
     def refresh(self, connection: sqlite3.Connection) -> None:
         """Forget the versions and read the position again when another connection has written."""
@@ -68,7 +68,7 @@ class Memory:
     def learn(self, stream_ids: dict[str, int]) -> None:
         """Remember ids of streams."""
         self.stream_ids.update(stream_ids)
-        self.people.update([name for name in stream_ids if name.startswith(PEOPLE)])
+        self._people.update([name for name in stream_ids if name.startswith(PEOPLE)])
 
     def forget(self) -> None:
         """Start anew: what was learnt in an undone transaction never came true."""
@@ -100,8 +100,7 @@ class Batch:
         self._now = now
         self._codec = codec
         self.placed: list[projections.Placed] = []
-        if memory.people:
-            memory.forget_people()
+        memory.forget_people()
 
     def record_lone(self, appends: list[Encoded]) -> list[RecordedEvent]:
         """`record` for one request that nobody waits with.
@@ -249,9 +248,7 @@ class Batch:
     def _write_one(self, append: Encoded) -> list[RecordedEvent]:
         """`_write` for what is nearly always asked for, one new event of a stream that exists."""
         stream, memory = append.stream, self._memory
-        stream_id, version = self._stream_ids[stream], self._heads.get(stream)
-        if version is None:
-            version = self._head(stream)
+        stream_id, version = self._stream_ids[stream], self._head(stream)
         if append.expected_version is not None and append.expected_version != version:
             raise VersionConflictError(stream, expected=append.expected_version, actual=version)
         [event], [data], [key] = append.events, append.data, append.keys or (None,)

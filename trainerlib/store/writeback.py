@@ -11,6 +11,9 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+
+from trainerlib.errors import StoreError
 
 _EVENTS = 2_000
 """Events after which it is worth while; one takes one to four pages of the write-ahead log."""
@@ -46,8 +49,11 @@ class WriteBack:
             self._events = 0
             self._wanted.set()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="trainerlib-write-back", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="trainerlib-write-back", daemon=True)
+                # What was committed stays committed where no thread can be started any more, as while Python ends.
+                with suppress(RuntimeError):
+                    thread.start()
+                    self._thread = thread
 
     def _run(self) -> None:
         while self._wanted.wait() and not self._ended.is_set():
@@ -57,7 +63,7 @@ class WriteBack:
                 connection.execute(_PASSIVE).fetchall()
                 with self._lock:
                     connection.execute(_PASSIVE).fetchall()
-            except sqlite3.Error as error:
+            except (sqlite3.Error, StoreError) as error:
                 # The log grows until a commit writes it back; that one says what is wrong with the disk.
                 _log.warning("the write-ahead log was not written back: %s", error)
             self._ended.wait(_PAUSE)
