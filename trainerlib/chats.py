@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from html import escape
-from typing import Any, get_args
+from typing import TypedDict, Unpack, get_args
 
 from trainerlib.conversations import Conversation, Message, fold, message_of
 from trainerlib.errors import InvalidEventError, NotFoundError, VersionConflictError
@@ -32,6 +32,16 @@ from trainerlib.events import (
 from trainerlib.store.eventstore import EventStore
 
 _ROLES = get_args(Role)
+
+
+class About(TypedDict, total=False):
+    """What may be known of a message beside its words; `Chat.record` says what each is."""
+
+    author: str
+    name: str
+    sent_at: datetime | None
+    attachments: Sequence[Attachment]
+    model: str
 
 
 class Chat:
@@ -92,19 +102,18 @@ class Chat:
             StoreError: nothing was recorded.
         """
         event = self._message(
-            role,
-            text,
-            author=author,
-            name=name,
-            sent_at=sent_at,
-            in_reply_to=in_reply_to,
-            attachments=attachments,
-            model=model,
+            role, text, in_reply_to, author=author, name=name, sent_at=sent_at, attachments=attachments, model=model
         )
         return message_of(self._append(event, key))
 
     async def record_async(
-        self, role: Role, text: str, *, in_reply_to: Message | int | None = None, key: str | None = None, **about: Any
+        self,
+        role: Role,
+        text: str,
+        *,
+        in_reply_to: Message | int | None = None,
+        key: str | None = None,
+        **about: Unpack[About],
     ) -> Message:
         """`record` for a coroutine: the event loop never waits for the disk, and what is said in many chats shares commits.
 
@@ -113,23 +122,15 @@ class Chat:
             text: the words.
             in_reply_to: the message it answers, or its id.
             key: its natural key.
-            about: `author`, `name`, `sent_at`, `attachments`, `model`.
+            about: what else is known of it.
         """
-        event = self._message(role, text, in_reply_to=in_reply_to, **about)
+        event = self._message(role, text, in_reply_to, **about)
         return message_of(await self._append_async(event, key))
 
     def _message(
-        self,
-        role: Role,
-        text: str,
-        *,
-        author: str = "",
-        name: str = "",
-        sent_at: datetime | None = None,
-        in_reply_to: Message | int | None = None,
-        attachments: Sequence[Attachment] = (),
-        model: str = "",
+        self, role: Role, text: str, in_reply_to: Message | int | None, **about: Unpack[About]
     ) -> MessageRecorded:
+        sent_at, attachments = about.get("sent_at"), tuple(about.get("attachments", ()))
         if role not in _ROLES:
             raise InvalidEventError(f"unknown role {role!r}; one of {', '.join(_ROLES)}")
         if not text and not attachments:
@@ -137,7 +138,8 @@ class Chat:
         if sent_at is not None and sent_at.tzinfo is None:
             raise InvalidEventError("sent_at has no time zone")
         answers = None if in_reply_to is None else self._number(in_reply_to)
-        return MessageRecorded(role, text, author, name, sent_at, answers, tuple(attachments), model)
+        author, name, model = about.get("author", ""), about.get("name", ""), about.get("model", "")
+        return MessageRecorded(role, text, author, name, sent_at, answers, attachments, model)
 
     @property
     def begun(self) -> bool:

@@ -87,6 +87,7 @@ class Inbox:
         self._path = path
         self._clock = clock
         self._lock = threading.Lock()
+        # Done, and not written down yet.
         self._over: set[int] = set()
         try:
             self._connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
@@ -200,8 +201,9 @@ class Inbox:
 
     def _blank(self, connection: sqlite3.Connection) -> list[int]:
         over = list(self._over)
-        connection.executemany("UPDATE updates SET body = NULL WHERE id = ?", [(update,) for update in over])
-        connection.executemany("DELETE FROM shown WHERE id = ?", [(update,) for update in over])
+        rows = [(update,) for update in over]
+        connection.executemany("UPDATE updates SET body = NULL WHERE id = ?", rows)
+        connection.executemany("DELETE FROM shown WHERE id = ?", rows)
         return over
 
     def tidy(self) -> None:

@@ -27,7 +27,8 @@ from bots.telegram.requests import BrokenError, Requests
 from bots.telegram.sending import Place, RefusedError, Sender, UnreachableError
 from bots.telegram.showing import Showing, Waiting
 from bots.telegram.transport import FIRST_WAIT, LONGEST_WAIT, hurried, safe
-from bots.telegram.updates import Told, Update, joined, number_of, read, told
+from bots.telegram.updates import Told, joined, told
+from bots.telegram.wire import Update, number_of, read
 from bots.texts import best, languages, speaker
 from trainerlib import Workspace
 from trainerlib.errors import StoreError, TrainerlibError

@@ -97,7 +97,7 @@ class Tempo(msgspec.Struct, frozen=True):
     """When an answer is shown while it is written, in seconds.
 
     Attributes:
-        after: before it is shown at all; a short answer is whole by then.
+        after: of writing that is shown as such, before there is anything of it; a short answer is whole by then.
         draft: in a chat of two.
         edit: in a group, where 20 messages and edits a minute are allowed.
         typing: between two signs that something is written; Telegram shows one for five.

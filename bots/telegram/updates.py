@@ -1,7 +1,5 @@
 """What an update of Telegram's says, told without Telegram: who wrote what, where, about which message.
 
-Only what is used here is read of an update, so one that says more, or what nobody knows yet, is read all the same.
-
 Telegram writes "@shop_bot" into what is said in a group and "/help@shop_bot" into commands; both are taken away here. What
 is said in a group to nobody is not for the bot.
 """
@@ -15,6 +13,8 @@ from functools import cache
 from typing import Literal
 
 import msgspec
+
+from bots.telegram.wire import Chat, Emoji, Message, Reaction, Update, User, topic_of
 
 Kind = Literal["message", "command", "edit", "tap", "reaction", "stop"]
 """What was done: said something, given a command, edited a message, tapped a button, reacted, stopped a draft."""
@@ -30,8 +30,6 @@ WANTED = (
 
 _COMMAND = re.compile(r"/(\w{1,32})(?:@(\w+))?(?:\s+|$)")
 _ACTION_ON_REPLY = re.compile(r"(?:up|down|fix):(\d{1,18})")
-_TOPIC_OF_ALL = 1
-"""The topic of a forum that is there from the beginning; Telegram leaves its number out."""
 
 
 class Media(msgspec.Struct, frozen=True):
@@ -123,150 +121,6 @@ class Told(msgspec.Struct, frozen=True):
     addressed: bool = True
 
 
-# --- as Telegram writes it: https://core.telegram.org/bots/api#update -------------------------------------------------
-
-
-class _User(msgspec.Struct, frozen=True, gc=False):
-    id: int
-    is_bot: bool = False
-    first_name: str = ""
-    last_name: str = ""
-    language_code: str = ""
-
-
-class _Chat(msgspec.Struct, frozen=True, gc=False):
-    id: int
-    type: str = ""
-    title: str = ""
-    is_forum: bool = False
-
-
-class _File(msgspec.Struct, frozen=True, gc=False):
-    file_id: str
-    file_name: str = ""
-    mime_type: str = ""
-    file_size: int = 0
-    duration: float = 0.0
-    emoji: str = ""
-
-
-class _Button(msgspec.Struct, frozen=True, gc=False):
-    callback_data: str = ""
-
-
-class _Markup(msgspec.Struct, frozen=True):
-    inline_keyboard: tuple[tuple[_Button, ...], ...] = ()
-
-
-class _Quote(msgspec.Struct, frozen=True, gc=False):
-    text: str = ""
-
-
-class _Message(msgspec.Struct, frozen=True):
-    message_id: int
-    chat: _Chat
-    date: int = 0
-    edit_date: int | None = None
-    sender: _User | None = msgspec.field(default=None, name="from")
-    message_thread_id: int = 0
-    is_topic_message: bool = False
-    media_group_id: str = ""
-    text: str = ""
-    caption: str = ""
-    quote: _Quote = _Quote()
-    reply_to_message: _Message | None = None
-    reply_markup: _Markup = _Markup()
-    photo: tuple[_File, ...] = ()
-    voice: _File | None = None
-    audio: _File | None = None
-    video: _File | None = None
-    video_note: _File | None = None
-    document: _File | None = None
-    animation: _File | None = None
-    sticker: _File | None = None
-
-    @property
-    def words(self) -> str:
-        return self.text or self.caption
-
-    @property
-    def topic(self) -> int:
-        """Topic of a forum that it is in; without one Telegram numbers its threads of replies here."""
-        return _topic(self.message_thread_id) if self.is_topic_message else 0
-
-
-class _Tap(msgspec.Struct, frozen=True):
-    id: str
-    sender: _User = msgspec.field(name="from")
-    message: _Message | None = None
-    data: str | None = None
-
-
-class _Emoji(msgspec.Struct, frozen=True, gc=False):
-    emoji: str = ""
-
-
-class _Reaction(msgspec.Struct, frozen=True):
-    chat: _Chat
-    message_id: int
-    date: int = 0
-    user: _User | None = None
-    old_reaction: tuple[_Emoji, ...] = ()
-    new_reaction: tuple[_Emoji, ...] = ()
-
-
-class _Stopped(msgspec.Struct, frozen=True):
-    chat: _Chat
-    draft_id: int
-    message_thread_id: int = 0
-
-
-class Update(msgspec.Struct, frozen=True):
-    """An update, as far as it is read here.
-
-    Attributes:
-        update_id: its number; each is higher than the one before.
-    """
-
-    update_id: int
-    message: _Message | None = None
-    edited_message: _Message | None = None
-    callback_query: _Tap | None = None
-    message_reaction: _Reaction | None = None
-    stopped_message_generation: _Stopped | None = None
-
-
-_decoded = msgspec.json.Decoder(Update).decode
-
-
-def read(body: bytes) -> Update:
-    """An update, of its JSON.
-
-    Raises:
-        ValueError: it is none.
-
-    >>> read(b'{"update_id":1,"message":{"message_id":7,"chat":{"id":42,"type":"private"},"date":0,"text":"Hi"}}').update_id
-    1
-    """
-    return _decoded(body)
-
-
-class _Numbered(msgspec.Struct, gc=False):
-    update_id: int
-
-
-def number_of(body: bytes) -> int:
-    """The number of an update, of its JSON; also of one that `read` does not understand.
-
-    Raises:
-        ValueError: it is no update.
-    """
-    return msgspec.json.decode(body, type=_Numbered).update_id
-
-
-# --- what it says -----------------------------------------------------------------------------------------------------
-
-
 def joined(parts: Sequence[Told]) -> Told:
     """The parts of an album as one message; its words may be under any of them.
 
@@ -306,11 +160,11 @@ def told(update: Update, *, bot: int, username: str, everything: bool = False) -
         return _reaction(update.message_reaction)
     if update.stopped_message_generation is not None:
         stopped = update.stopped_message_generation
-        return Told("stop", Origin(stopped.chat.id, _topic(stopped.message_thread_id)), action=str(stopped.draft_id))
+        return Told("stop", Origin(stopped.chat.id, topic_of(stopped.message_thread_id)), action=str(stopped.draft_id))
     return None
 
 
-def _said(message: _Message, bot: int, username: str, *, everything: bool) -> Told | None:
+def _said(message: Message, bot: int, username: str, *, everything: bool) -> Told | None:
     sender = message.sender
     if sender is None or sender.is_bot:
         return None
@@ -359,7 +213,7 @@ def _plain(text: str) -> str:
     return re.sub(r"[ \t]{2,}", " ", text).strip(" ,:")
 
 
-def _origin(chat: _Chat, topic: int, user: _User) -> Origin:
+def _origin(chat: Chat, topic: int, user: User) -> Origin:
     private = chat.type == "private"
     name = f"{user.first_name} {user.last_name}" if user.last_name else user.first_name
     return Origin(
@@ -367,16 +221,12 @@ def _origin(chat: _Chat, topic: int, user: _User) -> Origin:
     )
 
 
-def _topic(topic: int) -> int:
-    return topic if topic != _TOPIC_OF_ALL else 0
-
-
 def _time(seconds: int) -> datetime | None:
     """A time as Telegram has it, in seconds since 1970; 0 where it does not say."""
     return datetime.fromtimestamp(seconds, UTC) if seconds else None
 
 
-def _reaction(reaction: _Reaction) -> Told | None:
+def _reaction(reaction: Reaction) -> Told | None:
     if reaction.user is None:
         return None
     before, after = _emoji(reaction.old_reaction), _emoji(reaction.new_reaction)
@@ -390,11 +240,11 @@ def _reaction(reaction: _Reaction) -> Told | None:
     )
 
 
-def _emoji(reactions: Sequence[_Emoji]) -> list[str]:
+def _emoji(reactions: Sequence[Emoji]) -> list[str]:
     return [reaction.emoji for reaction in reactions if reaction.emoji]
 
 
-def _reply(message: _Message | None) -> int | None:
+def _reply(message: Message | None) -> int | None:
     """Id of our reply, as its buttons name it."""
     if message is None:
         return None
@@ -403,7 +253,7 @@ def _reply(message: _Message | None) -> int | None:
     return next((int(one[1]) for one in found if one), None)
 
 
-def _media(message: _Message) -> list[Media]:
+def _media(message: Message) -> list[Media]:
     found: list[Media] = []
     if message.photo:
         best = message.photo[-1]

@@ -16,7 +16,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from bots.telegram.updates import WANTED, number_of
+from bots.telegram.updates import WANTED
+from bots.telegram.wire import number_of
 from trainerlib.errors import SettingsError, StoreError
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("prometheus_client", reason="needs the extra: pip install 'trainerlib[metrics]'")
 
 from answering import Echo, Failing, Saying, ask, using, whole
+from ports import free_port
 from prometheus_client.parser import text_string_to_metric_families
 
 import trainerlib
@@ -26,11 +27,6 @@ from trainerlib.errors import ModelRefusedError, SettingsError
 def ws(tmp_path):
     with trainerlib.open(tmp_path / "shop") as workspace:
         yield workspace
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 def shown(metrics):

@@ -13,7 +13,7 @@ pytest.importorskip("aiogram", reason="needs the extra: pip install 'trainerlib[
 
 from aiogram import Bot
 from aiogram.client.telegram import TelegramAPIServer
-from telegram_server import ANN, GROUP, Fault, TelegramServer
+from telegram_server import ANN, GROUP, Fault
 
 from bots.port import Button, Say
 from bots.telegram.sending import Place, RefusedError, Sender, Tempo, UnreachableError
@@ -22,12 +22,6 @@ from bots.telegram.transport import UNLIMITED, Limits, Transport
 
 QUICK = Tempo(after=0.0, draft=0.0, edit=0.0, typing=0.02)
 BUTTONS = ((Button("👍", "up:12"), Button("👎", "down:12")),)
-
-
-@pytest.fixture
-def server():
-    with TelegramServer() as telegram:
-        yield telegram
 
 
 class Hours:

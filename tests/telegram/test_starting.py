@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import re
-import socket
 import sys
 from contextlib import contextmanager
 from urllib.parse import urlencode
@@ -17,6 +16,7 @@ import pytest
 pytest.importorskip("aiogram", reason="needs the extra: pip install 'trainerlib[telegram]'")
 
 import telegram_bot
+from ports import free_port
 from telegram_server import Fault, TelegramServer
 
 import trainerlib
@@ -72,11 +72,6 @@ def running(shop, server, log):
 
 def lines(log):
     return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 def set_webhook(server, url):

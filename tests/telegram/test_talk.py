@@ -11,7 +11,7 @@ pytest.importorskip("aiogram", reason="needs the extra: pip install 'trainerlib[
 
 from answering import Echo, events
 from telegram_chats import Upload
-from telegram_server import ANN, GROUP, PHOTO, VOICE, TelegramServer
+from telegram_server import ANN, GROUP, PHOTO, VOICE
 from telegram_talk import OWNER, TEACHER, Shop
 
 from bots.commands import COMMANDS
@@ -22,18 +22,6 @@ from trainerlib.events import Corrected, MessageEdited
 AT_ONCE = Tempo(after=0.0, draft=0.0, edit=0.0)
 UNKNOWN = "I do not know this yet. If somebody corrects this answer, I will give the corrected one next time."
 BEN = 7
-
-
-@pytest.fixture
-def server():
-    with TelegramServer() as telegram:
-        yield telegram
-
-
-@pytest.fixture
-def shop(tmp_path, server):
-    with Shop(tmp_path / "shop", server) as running:
-        yield running
 
 
 @pytest.fixture

@@ -72,12 +72,6 @@ def session(runner):
 
 
 @pytest.fixture
-def server():
-    with TelegramServer() as server:
-        yield server
-
-
-@pytest.fixture
 def bot(server, session):
     session.api = TelegramAPIServer.from_base(server.url)
     return Bot(server.token, session=session)

@@ -12,7 +12,7 @@ pytest.importorskip("aiogram", reason="needs the extra: pip install 'trainerlib[
 
 import telegram_bot
 from answering import Echo, Failing, Saying
-from telegram_server import ANN, GROUP, Fault, TelegramServer
+from telegram_server import ANN, GROUP, Fault
 from telegram_talk import OWNED, OWNER, Shop
 
 import trainerlib
@@ -25,18 +25,6 @@ AT_ONCE = Tempo(after=0.0, draft=0.0, edit=0.0)
 LATER = "I cannot answer right now. I will try again, so you need not ask twice."
 CANNOT_WORK = "I cannot work right now. What you wrote is not lost, and I will answer as soon as I can."
 NOTHING = f'{OWNED}unconsented = "nothing"\n'
-
-
-@pytest.fixture
-def server():
-    with TelegramServer() as telegram:
-        yield telegram
-
-
-@pytest.fixture
-def shop(tmp_path, server):
-    with Shop(tmp_path / "shop", server) as running:
-        yield running
 
 
 # --- Telegram --------------------------------------------------------------------------------------------------------

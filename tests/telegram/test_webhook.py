@@ -18,7 +18,8 @@ from aiogram import Bot
 from aiogram.client.telegram import TelegramAPIServer
 from aiohttp import ClientSession
 from answering import Echo, using
-from telegram_server import ANN, Fault, TelegramServer
+from ports import free_port
+from telegram_server import ANN, Fault
 
 import trainerlib
 from bots.telegram.inbox import FILE, Inbox
@@ -33,20 +34,9 @@ from trainerlib.errors import SettingsError
 
 
 @pytest.fixture
-def server():
-    with TelegramServer() as telegram:
-        yield telegram
-
-
-@pytest.fixture
 def shop(tmp_path):
     with trainerlib.open(tmp_path / "shop") as ws:
         yield ws
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 @asynccontextmanager
