@@ -16,13 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from itertools import count
+from itertools import chain, count, repeat
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 import msgspec
 import workload
@@ -34,7 +35,12 @@ from trainerlib.store.eventstore import EventStore
 from trainerlib.store.rows import LAST, PAGE
 from trainerlib.workspace import DATABASE
 
+if TYPE_CHECKING:
+    from peer_eventsourcing import Shop
+
 WRITERS = 64
+STRETCH = 2_000
+"""Events each side reads before the others have their turn."""
 CHATS = 100
 """Conversations that single appends and replies go to in turns."""
 
@@ -153,6 +159,24 @@ def in_turns(rounds: int, *sides: Callable[[], float]) -> list[list[float]]:
         for side, results in zip(sides, measured, strict=True):
             results.append(side())
     return measured
+
+
+def stretches(pages: Callable[[], Iterable[int]]) -> Callable[[], float]:
+    """Events a second of the next `STRETCH` events of a log, or a few more; after its last page its first again.
+
+    Args:
+        pages: reads the log; gives how many events each page has.
+    """
+    sizes = chain.from_iterable(pages() for _ in repeat(None))
+
+    def side() -> float:
+        began = time.perf_counter()
+        events = 0
+        while events < STRETCH:
+            events += next(sizes)
+        return events / (time.perf_counter() - began)
+
+    return side
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
@@ -490,40 +514,26 @@ class Bench:
         with EventStore(place / DATABASE) as store:
             raw = workload.raw_connection(place / DATABASE, "FULL")
 
-            def ours_side() -> float:
-                began = time.perf_counter()
-                events = sum(len(page) for page in store.pages())
-                return events / (time.perf_counter() - began)
-
-            def raw_side() -> float:
-                began = time.perf_counter()
-                events = after = 0
+            def raw_pages() -> Iterator[int]:
+                after = 0
                 while page := raw.execute(tables.SELECT_LOG_PAGE, (after, 2**63 - 1, PAGE)).fetchall():
-                    events += len(page)
+                    yield len(page)
                     after = page[-1][0]
-                return events / (time.perf_counter() - began)
 
-            raw_side()
-            sides = [ours_side, raw_side]
+            sides = [stretches(lambda: map(len, store.pages())), stretches(raw_pages)]
             if self._has_eventsourcing:
-                sides.append(self._peer_read())
-            ours, theirs, *peers = in_turns(self._rounds(7), *sides)
+                sides.append(stretches(self._peer_shop().read))
+            # The machine's pace changes within a second: the sides take turns along the log, not at the whole of it.
+            ours, theirs, *peers = in_turns(self._times(max(self._events, 200_000)) // STRETCH, *sides)
             raw.close()
         what = f"typed read of {self._events:,} events"
         yield compared("read", what, ours, theirs, limit=0.55, peer="eventsourcing", peer_limit=3, peers=peers)
         yield self._memory("read", 80)
 
-    def _peer_read(self) -> Callable[[], float]:
+    def _peer_shop(self) -> Shop:
         from peer_eventsourcing import Shop
 
-        shop = Shop(self._peer_log(), "FULL")
-
-        def run() -> float:
-            began = time.perf_counter()
-            events = sum(shop.read())
-            return events / (time.perf_counter() - began)
-
-        return run
+        return Shop(self._peer_log(), "FULL")
 
     def _memory(self, what: str, below: float | None) -> Row:
         """Peak memory of a fresh process that does nothing else."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,12 @@ PEOPLE = "person/"
 
 _REMEMBERED = 50_000
 """Most stream names kept in memory."""
+
+_AHEAD = 500
+"""Streams whose names are asked for before they are needed, where streams are read in a row."""
+
+_NOT_SO_EASY = KeyError, ValueError, msgspec.MsgspecError
+"""What rows cause that need more than their stream's remembered name and the current schema."""
 
 Query = Callable[[str, tuple[Any, ...]], list[Any]]
 """Runs a statement with its parameters; all rows of its answer."""
@@ -64,7 +70,6 @@ class Rows:
         self._statements = statements
         self._codec = codec
         self._names: dict[int, str] = {}
-        self._people: set[int] = set()
 
     def by_stream(self, *, after: int = 0, last: int = LAST, until: int = LAST) -> Iterator[list[RecordedEvent]]:
         """Every stream's events as one list, streams in the order they began.
@@ -102,41 +107,47 @@ class Rows:
             UnknownEventError: a newer trainerlib wrote one.
             InvalidEventError: one is not what its schema says.
         """
+        # Most pages hold nothing that has to be looked up, and to find out what they hold takes as long as to try.
+        with suppress(*_NOT_SO_EASY):
+            return self._made(rows, self._names)
         names = self._names_of({row[1] for row in rows})
+        with suppress(*_NOT_SO_EASY):
+            return self._made(rows, names)
+        # An older schema version, or something wrong: the codec upcasts the one and names the other.
+        decode = self._codec.decode
+        nameless = next((row for row in rows if row[1] not in names), None)
+        if nameless is not None:
+            raise CorruptError(f"the event at position {nameless[0]} is in a stream without a name")
+        return [
+            RecordedEvent(row[0], names[row[1]], row[2], decode(row[3], row[4], row[7]), row[5], row[6])
+            for row in rows
+        ]
+
+    def _made(self, rows: list[Any], names: dict[int, str]) -> list[RecordedEvent]:
+        """Events of rows that are all of the current schema, in streams of these names; else one of `_NOT_SO_EASY`."""
         decoders = self._codec.decoders
-        try:
-            return [
-                RecordedEvent(position, names[stream_id], version, decoders[schema][wire_name](data), at, key)
-                for position, stream_id, version, wire_name, schema, at, key, data in rows
-            ]
-        except (KeyError, ValueError, msgspec.MsgspecError):
-            # An older schema version, or something wrong: the codec upcasts the one and names the other.
-            decode = self._codec.decode
-            nameless = next((row for row in rows if row[1] not in names), None)
-            if nameless is not None:
-                raise CorruptError(f"the event at position {nameless[0]} is in a stream without a name") from None
-            return [
-                RecordedEvent(row[0], names[row[1]], row[2], decode(row[3], row[4], row[7]), row[5], row[6])
-                for row in rows
-            ]
+        return [
+            RecordedEvent(position, names[stream_id], version, decoders[schema][wire_name](data), at, key)
+            for position, stream_id, version, wire_name, schema, at, key, data in rows
+        ]
 
     def _names_of(self, stream_ids: set[int]) -> dict[int, str]:
         """Names of streams, remembered while they are few and cannot change."""
-        names = self._names
         # Not `stream_ids - names.keys()`: that goes through all the names.
-        missing = stream_ids.difference(names) | (stream_ids & self._people)
-        if missing:
-            if len(names) > _REMEMBERED:
-                names = self._names = {}
-                missing = stream_ids
-            first, last = min(missing), max(missing)
-            if last - first < 2 * len(missing):
-                found = dict(self._query(self._statements.names_between, (first, last)))
-            else:
-                found = dict(self._query(self._statements.names, (json.dumps(list(missing)),)))
-            names.update(found)
-            self._people.update([stream_id for stream_id, name in found.items() if name.startswith(PEOPLE)])
-        return names
+        missing = stream_ids.difference(self._names)
+        if not missing:
+            return self._names
+        first, last = min(missing), max(missing)
+        if last - first < 2 * len(missing):
+            # Streams in a row: the pages to come need those after them.
+            found = dict(self._query(self._statements.names_between, (first, last + _AHEAD)))
+        else:
+            found = dict(self._query(self._statements.names, (json.dumps(list(missing)),)))
+        here = {stream_id: self._names[stream_id] for stream_id in stream_ids - missing} | found
+        if len(self._names) > _REMEMBERED:
+            self._names = {}
+        self._names.update(item for item in found.items() if not item[1].startswith(PEOPLE))
+        return here
 
 
 @contextmanager
