@@ -26,6 +26,7 @@ from trainerlib.conversations import Conversation, fold
 from trainerlib.events import (
     Corrected,
     CorrectionWithdrawn,
+    Event,
     FeedbackGiven,
     FeedbackWithdrawn,
     MessageDeleted,
@@ -65,11 +66,14 @@ _CHANGING = (
 )
 """Events that can change what was asked before, or how it should be answered."""
 
+_TEACHING = (Corrected, FeedbackGiven)
+"""Without one of these a conversation has nothing to teach."""
+
 _IDLE = 10_000
 """Events with nothing for the index after which its checkpoint is written all the same."""
 
 _TOUCHED = 10_000
-"""Conversations that are remembered as changed before they are indexed."""
+"""Events whose conversations are indexed together, each of them once."""
 
 _ENTRIES = 2_000
 """Entries that a look-up reads at most, those of the rarest terms first."""
@@ -85,6 +89,18 @@ _FORMS = 2_000
 
 _EVERY = ""
 """In place of a term: what every question has."""
+
+
+def _wire_names(kinds: Iterable[type[Event]]) -> str:
+    return ", ".join(f"'{kind.wire_name}'" for kind in kinds)
+
+
+# SQLite reads what kind of event each is and nothing else of it: a log of a million is gone through in a moment.
+_NEWS = f"SELECT max(position), max(type IN ({_wire_names(_CHANGING)})) FROM events WHERE position > ?"
+_CHANGED = f"""SELECT position, name FROM events JOIN streams ON streams.id = stream_id
+WHERE position > ? AND type IN ({_wire_names(_CHANGING)}) ORDER BY position LIMIT ?"""
+_TAUGHT = f"""SELECT DISTINCT stream_id, name FROM events JOIN streams ON streams.id = stream_id
+WHERE stream_id > ? AND position <= ? AND type IN ({_wire_names(_TEACHING)}) ORDER BY stream_id LIMIT ?"""
 
 _COLUMNS = "message, stream_id, asked, correction, terms, question, answer, author"
 _OF_CONVERSATION = f"SELECT {_COLUMNS} FROM answers WHERE stream_id = ?"
@@ -231,24 +247,19 @@ class AnswerIndex:
 
     def catch_up(self) -> None:
         """Take in what was recorded since the last time."""
-        done, head = self._store.checkpoint(NAME), self._store.position
+        done = self._store.checkpoint(NAME)
         # Most of what is recorded teaches nothing: looking through it costs no write.
         after = self._idle[1] if self._idle[0] == done else done
-        if head <= after:
+        [[head, changed]] = self._store.database.query(_NEWS, (after,))
+        if head is None:
             return
-        for page in self._store.pages(after=after):
-            if any(isinstance(recorded.event, _CHANGING) for recorded in page):
-                break
-            after = page[-1].position
-        else:
-            if after - done < _IDLE:
-                self._idle = (done, after)
-                return
-        if not done:
+        if not changed and head - done < _IDLE:
+            self._idle = (done, head)
+        elif not done:
             self.rebuild()
-            return
-        with self._store.database.transaction() as connection:
-            self._take(connection)
+        else:
+            with self._store.database.transaction() as connection:
+                self._take(connection)
 
     def rebuild(self) -> None:
         """Derive the index again from nothing."""
@@ -256,16 +267,15 @@ class AnswerIndex:
             head = self._store.position
             for table in ("answers", "answer_entries", "answer_terms"):
                 connection.execute(f"DELETE FROM {table}")
-            for stream, conversation in self._teaching(until=head):
-                replace(connection, self._stream_id(stream), conversation)
+            for stream_id, conversation in self._teaching(until=head):
+                replace(connection, stream_id, conversation)
             connection.execute(tables.SAVE_CHECKPOINT, (NAME, head))
 
     def verify(self) -> list[str]:
         """What the index has wrong, in a line; an empty list is good news."""
         self.catch_up()
         wrong = right = 0
-        for stream, conversation in self._teaching(until=self._store.checkpoint(NAME)):
-            stream_id = self._stream_id(stream)
+        for stream_id, conversation in self._teaching(until=self._store.checkpoint(NAME)):
             rows = self._store.database.query(_OF_CONVERSATION, (stream_id,))
             expected = set(_rows(stream_id, conversation))
             wrong += len(expected.symmetric_difference(rows))
@@ -289,33 +299,26 @@ class AnswerIndex:
         miscounted = int(query(_MISCOUNTED)[0][0])
         return missing + present - (expected - missing) + miscounted
 
-    def _stream_id(self, stream: str) -> int:
-        """Id of a stream, 0 for one that does not exist."""
-        rows = self._store.database.query(tables.SELECT_STREAM_ID, (stream,))
-        return int(rows[0][0]) if rows else 0
-
-    def _teaching(self, *, until: int = LAST) -> Iterator[tuple[str, Conversation]]:
-        """Every conversation in which somebody corrected or rated a reply, with the name of its stream."""
-        for events in self._store.read_by_stream(until=until):
-            if any(isinstance(recorded.event, Corrected | FeedbackGiven) for recorded in events):
-                yield events[0].stream, fold(events)
+    def _teaching(self, *, until: int) -> Iterator[tuple[int, Conversation]]:
+        """Every conversation in which somebody corrected or rated a reply, with the id of its stream."""
+        last = 0
+        while page := self._store.database.query(_TAUGHT, (last, until, PAGE)):
+            for stream_id, stream in page:
+                yield stream_id, fold(self._store.read(stream, until=until))
+            last = page[-1][0]
 
     def _take(self, connection: sqlite3.Connection) -> None:
         """Index again each conversation that something was said about since the last time."""
         [[done]] = connection.execute(tables.SELECT_CHECKPOINT, (NAME,))
-        touched: set[str] = set()
-        for page in self._store.pages(after=done):
-            touched.update([recorded.stream for recorded in page if isinstance(recorded.event, _CHANGING)])
-            done = page[-1].position
-            if len(touched) > _TOUCHED:
-                self._index_all(connection, touched)
-                touched.clear()
-        self._index_all(connection, touched)
-        connection.execute(tables.SAVE_CHECKPOINT, (NAME, done))
+        head = self._store.position
+        while page := self._store.database.query(_CHANGED, (done, _TOUCHED)):
+            for stream in sorted({stream for _, stream in page}):
+                replace(connection, self._stream_id(stream), fold(self._store.read(stream)))
+            done = page[-1][0]
+        connection.execute(tables.SAVE_CHECKPOINT, (NAME, head))
 
-    def _index_all(self, connection: sqlite3.Connection, streams: Iterable[str]) -> None:
-        for stream in sorted(streams):
-            replace(connection, self._stream_id(stream), fold(self._store.read(stream)))
+    def _stream_id(self, stream: str) -> int:
+        return int(self._store.database.query(tables.SELECT_STREAM_ID, (stream,))[0][0])
 
 
 def replace(connection: sqlite3.Connection, stream_id: int, conversation: Conversation) -> None:

@@ -35,6 +35,9 @@ _REMEMBERED = 50_000
 _AHEAD = 500
 """Streams whose names are asked for before they are needed, where streams are read in a row."""
 
+_FEW = 4
+"""Streams that whoever reads single ones can have at once."""
+
 _NOT_SO_EASY = KeyError, ValueError, msgspec.MsgspecError
 """What rows cause that need more than their stream's remembered name and the current schema."""
 
@@ -119,8 +122,7 @@ class Rows:
         if nameless is not None:
             raise CorruptError(f"the event at position {nameless[0]} is in a stream without a name")
         return [
-            RecordedEvent(row[0], names[row[1]], row[2], decode(row[3], row[4], row[7]), row[5], row[6])
-            for row in rows
+            RecordedEvent(row[0], names[row[1]], row[2], decode(row[3], row[4], row[7]), row[5], row[6]) for row in rows
         ]
 
     def _made(self, rows: list[Any], names: dict[int, str]) -> list[RecordedEvent]:
@@ -139,8 +141,9 @@ class Rows:
             return self._names
         first, last = min(missing), max(missing)
         if last - first < 2 * len(missing):
-            # Streams in a row: the pages to come need those after them.
-            found = dict(self._query(self._statements.names_between, (first, last + _AHEAD)))
+            # Of many streams in a row the pages to come need those after them.
+            last += _AHEAD if len(missing) > _FEW else 0
+            found = dict(self._query(self._statements.names_between, (first, last)))
         else:
             found = dict(self._query(self._statements.names, (json.dumps(list(missing)),)))
         here = {stream_id: self._names[stream_id] for stream_id in stream_ids - missing} | found
