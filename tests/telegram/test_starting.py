@@ -222,6 +222,16 @@ def test_a_token_that_telegram_does_not_know_ends_the_start(shop, server, monkey
     assert error.value.__cause__ is None
 
 
+def test_python_s_own_event_loop_runs_the_bot_where_uvloop_is_not_installed(shop, server, monkeypatch):
+    """The bot gets as far as with it: Telegram is asked, and does not know this token."""
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert starting.loop_factory() is None
+    monkeypatch.setenv(starting.TOKEN, "123:unknown")
+    monkeypatch.setenv("TRAINERLIB_TELEGRAM_API", server.url)
+    with trainerlib.open(shop) as ws, pytest.raises(SettingsError, match="does not know"):
+        starting.run(ws)
+
+
 def test_a_start_without_an_answer_is_tried_until_there_is_one_and_said_once(shop, server, tmp_path):
     server.fail("getMe", Fault(drop=True, times=2))
     with running(shop, server, tmp_path / "log"):
