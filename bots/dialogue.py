@@ -109,6 +109,7 @@ class Dialogue:
 
     Args:
         workspace: where it is recorded, and what answers.
+        kept: whoever gives it what people say has that on the disk until `EventStore.flushed` says that the log has it.
         documents: reads the words of a document, called as `bots.documents.text_of` is.
         clock: the time now, with its zone.
 
@@ -128,10 +129,12 @@ class Dialogue:
         self,
         workspace: Workspace,
         *,
+        kept: bool = False,
         documents: Callable[..., str] = text_of,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._workspace = workspace
+        self._kept = kept
         self._documents = documents
         self.conversations = Conversations(workspace)
         self._privacy = Privacy(workspace, self.conversations, clock)
@@ -300,6 +303,7 @@ class Dialogue:
             in_reply_to=about,
             attachments=attachments,
             key=request.key or None,
+            flush=not self._kept,
         )
 
     def _attachment(self, upload: Upload, text: str) -> Attachment:

@@ -103,7 +103,7 @@ class Shop:
         with redirect_stderr(self.log):
             log = opened(self.server.token, json=True)
         try:
-            with Inbox(self.path / FILE) as self.inbox, collected(log):
+            with Inbox(self.path / FILE, log=self.ws.store) as self.inbox, collected(log):
                 self.bot = TelegramBot(
                     self.ws, client, await client.get_me(), self.inbox, log=log, sender=sender, album=0.05
                 )

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from html import escape
 from typing import TypedDict, Unpack, get_args
 
@@ -113,6 +114,7 @@ class Chat:
         *,
         in_reply_to: Message | int | None = None,
         key: str | None = None,
+        flush: bool = True,
         **about: Unpack[About],
     ) -> Message:
         """`record` for a coroutine: the event loop never waits for the disk, and what is said in many chats shares commits.
@@ -122,10 +124,11 @@ class Chat:
             text: the words.
             in_reply_to: the message it answers, or its id.
             key: its natural key.
+            flush: wait until a power cut would spare it, as whoever has it elsewhere need not; see `EventStore.append_async`.
             about: what else is known of it.
         """
         event = self._message(role, text, in_reply_to, **about)
-        return message_of(await self._append_async(event, key))
+        return message_of(await self._append_async(event, key, flush=flush))
 
     def _message(
         self, role: Role, text: str, in_reply_to: Message | int | None, **about: Unpack[About]
@@ -173,9 +176,9 @@ class Chat:
             self._remember()
         return self._store.append(self._stream, [event], keys=[key])[0]
 
-    async def _append_async(self, event: Event, key: str | None) -> RecordedEvent:
+    async def _append_async(self, event: Event, key: str | None, *, flush: bool) -> RecordedEvent:
         """`_append` for a coroutine."""
-        append = self._store.append_async
+        append = partial(self._store.append_async, flush=flush)
         if self.id not in self._started:
             if not self.begun:
                 # Another process may begin it at the same moment.

@@ -429,12 +429,18 @@ class Replier:
         if (delivery := self._delivery(reply, platform_ids)) is not None:
             self._once(*delivery)
 
-    async def deliver_async(self, reply: int, platform_ids: Sequence[str] = ()) -> None:
-        """`deliver` for a coroutine."""
+    async def deliver_async(self, reply: int, platform_ids: Sequence[str] = (), *, flush: bool = True) -> None:
+        """`deliver` for a coroutine.
+
+        Args:
+            reply: id (log position) of the reply.
+            platform_ids: ids of its messages there.
+            flush: wait until a power cut would spare it.
+        """
         if (delivery := self._delivery(reply, platform_ids)) is not None:
             stream, event, key = delivery
             with suppress(KeyConflictError):  # the first word counts
-                await self._store.append_async(stream, [event], keys=[key])
+                await self._store.append_async(stream, [event], keys=[key], flush=flush)
 
     def _delivery(self, reply: int, platform_ids: Sequence[str]) -> tuple[str, Event, str] | None:
         """`(stream, event, key)`; `None` for a reply that came from the platform."""

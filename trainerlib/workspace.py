@@ -494,9 +494,15 @@ class Workspace:
         """
         self.replies.deliver(reply_id, platform_ids)
 
-    async def deliver_async(self, reply_id: int, platform_ids: Sequence[str] = ()) -> None:
-        """`deliver` for a coroutine: the event loop does not wait for the disk."""
-        await self.replies.deliver_async(reply_id, platform_ids)
+    async def deliver_async(self, reply_id: int, platform_ids: Sequence[str] = (), *, flush: bool = True) -> None:
+        """`deliver` for a coroutine: the event loop does not wait for the disk.
+
+        Args:
+            reply_id: id of the reply.
+            platform_ids: ids of its messages there.
+            flush: wait until a power cut would spare it; see `EventStore.append_async`.
+        """
+        await self.replies.deliver_async(reply_id, platform_ids, flush=flush)
 
     def fail(self, message_id: int, error: str) -> None:
         """Record that a question could not be answered, or a reply not be sent; the same error once.

@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import msgspec
 
@@ -68,6 +68,21 @@ class Entry(msgspec.Struct, frozen=True):
     warned: bool = False
 
 
+class Log(Protocol):
+    """Where what is done about updates is recorded: the store of a workspace."""
+
+    @property
+    def written(self) -> int:
+        """Position of the last event."""
+
+    @property
+    def flushed(self) -> int:
+        """Up to which position a power cut would spare it."""
+
+    def flush(self) -> None:
+        """Wait until a power cut would spare all of it."""
+
+
 class Inbox:
     """The updates of one bot. For one process.
 
@@ -77,18 +92,21 @@ class Inbox:
 
     Args:
         path: the file; made when it is missing.
+        log: where what is done about updates is recorded. An update is forgotten once a power cut would spare that;
+            `None` where nothing is recorded.
         clock: seconds since 1970.
 
     Raises:
         StoreError: the file cannot be opened.
     """
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path, *, log: Log | None = None, clock: Callable[[], float] = time.time) -> None:
         self._path = path
+        self._log = log
         self._clock = clock
         self._lock = threading.Lock()
-        # Done, and not written down yet.
-        self._over: set[int] = set()
+        # Done, and not written down yet: how far the log was then.
+        self._over: dict[int, int] = {}
         try:
             self._connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
             try:
@@ -132,7 +150,7 @@ class Inbox:
                     (entry.id, entry.chat, entry.body, now),
                 ).rowcount
             ]
-        self._over.difference_update(over)
+        self._drop(over)
         return new
 
     def waiting(self) -> list[Entry]:
@@ -150,9 +168,9 @@ class Inbox:
 
     def count(self) -> int:
         """How many updates are not done."""
-        self.settle()
         with self._transaction() as connection:
-            return int(connection.execute("SELECT count(*) FROM updates WHERE body IS NOT NULL").fetchone()[0])
+            kept = int(connection.execute("SELECT count(*) FROM updates WHERE body IS NOT NULL").fetchone()[0])
+            return kept - len(self._over)
 
     def showed(self, chat: int, message: int, update: int | None = None) -> None:
         """Write down that a message was sent.
@@ -186,7 +204,7 @@ class Inbox:
 
     def done(self, updates: Iterable[int]) -> None:
         """Forget what updates said; they are done."""
-        self._over.update(updates)
+        self._over.update(dict.fromkeys(updates, self._log.written if self._log is not None else 0))
 
     def settle(self) -> None:
         """Write down what is done.
@@ -195,16 +213,23 @@ class Inbox:
             StoreError: that was not written down, and is tried again with what comes next.
         """
         if self._over:
+            if self._log is not None:
+                self._log.flush()
             with self._transaction() as connection:
                 over = self._blank(connection)
-            self._over.difference_update(over)
+            self._drop(over)
 
     def _blank(self, connection: sqlite3.Connection) -> list[int]:
-        over = list(self._over)
+        spared = self._log.flushed if self._log is not None else 0
+        over = [update for update, written in list(self._over.items()) if written <= spared]
         rows = [(update,) for update in over]
         connection.executemany("UPDATE updates SET body = NULL WHERE id = ?", rows)
         connection.executemany("DELETE FROM shown WHERE id = ?", rows)
         return over
+
+    def _drop(self, over: Iterable[int]) -> None:
+        for update in over:
+            self._over.pop(update, None)
 
     def tidy(self) -> None:
         """Forget the numbers of old updates, and what the write-ahead log still holds of those that are done."""

@@ -96,7 +96,7 @@ class TelegramBot:
         self._album = album
         self._sender = sender
         self._meter = meter
-        self._dialogue = Dialogue(workspace)
+        self._dialogue = Dialogue(workspace, kept=True)
         self.commands = Commands(workspace, self._dialogue)
         self._requests = Requests(workspace, client, me.id, self._dialogue.conversations)
         self._chains: dict[str, deque[Waiting]] = {}
@@ -341,7 +341,8 @@ class TelegramBot:
         ids = await showing.show(Say(text, buttons=buttons))
         if reply is not None:
             self._meter.showed(reply, showing.seconds)
-            await self._workspace.deliver_async(reply.id, [str(one) for one in ids])
+            # The update stays in the inbox until a power cut would spare this.
+            await self._workspace.deliver_async(reply.id, [str(one) for one in ids], flush=False)
 
     def _written(self, chat: int) -> frozenset[int]:
         """Ids of the messages of a chat that wait here: people wrote these."""
@@ -461,11 +462,11 @@ class TelegramBot:
     async def _tidy(self) -> None:
         while True:
             with suppress(StoreError):
-                self._inbox.tidy()
+                await asyncio.to_thread(self._inbox.tidy)
             for _ in range(_TIDY):
                 await asyncio.sleep(_SETTLE)
                 with suppress(StoreError):
-                    self._inbox.settle()
+                    await asyncio.to_thread(self._inbox.settle)
 
     async def _drain(self) -> None:
         if self._tasks:

@@ -113,7 +113,7 @@ async def _work(workspace: Workspace, client: Client, me: User, log: Any, limits
     settings = workspace.settings.telegram
     sender = Sender(client, transport=Transport(limits))
     with (
-        Inbox(workspace.path / FILE) as inbox,
+        Inbox(workspace.path / FILE, log=workspace.store) as inbox,
         measured(workspace, settings.metrics, waiting=inbox.count) as meter,
     ):
         bot = TelegramBot(workspace, client, me, inbox, log=log, sender=sender, meter=meter)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
 from bots.telegram.inbox import FILE, Entry, Inbox
 from trainerlib.errors import NewerDatabaseError, NotADatabaseError, StoreError
+from trainerlib.events import MessageRecorded
+from trainerlib.store.eventstore import EventStore
 
 
 @pytest.fixture
@@ -152,3 +156,39 @@ def test_a_newer_inbox_is_refused(path):
     connection.close()
     with pytest.raises(NewerDatabaseError):
         Inbox(path)
+
+
+def bodies(path):
+    """Numbers of the updates that still say something, as they are in the file."""
+    with closing(sqlite3.connect(path)) as connection:
+        return [number for (number,) in connection.execute("SELECT id FROM updates WHERE body IS NOT NULL ORDER BY id")]
+
+
+def test_an_update_is_forgotten_once_a_power_cut_would_spare_what_was_done_about_it(path, tmp_path):
+    """The log and the inbox are two files: the one that is behind must not be the log."""
+
+    def record(store, *, flush):
+        asyncio.run(store.append_async("conversation/a", [MessageRecorded("user", "x")], flush=flush))
+
+    with EventStore(tmp_path / "log.db") as log, Inbox(path, log=log) as inbox:
+        inbox.put([entry(1), entry(2)])
+        record(log, flush=True)
+        inbox.done([1])
+        record(log, flush=False)
+        inbox.done([2])
+        inbox.put([entry(3)])
+        assert bodies(path) == [2, 3]
+        assert inbox.count() == 1
+        record(log, flush=True)
+        inbox.put([entry(4)])
+        assert bodies(path) == [3, 4]
+
+
+def test_what_is_done_is_settled_when_the_log_is_flushed_first(path, tmp_path):
+    with EventStore(tmp_path / "log.db") as log, Inbox(path, log=log) as inbox:
+        inbox.put([entry(1)])
+        asyncio.run(log.append_async("conversation/a", [MessageRecorded("user", "x")], flush=False))
+        inbox.done([1])
+        inbox.settle()
+        assert bodies(path) == []
+        assert log.flushed == log.written == 1

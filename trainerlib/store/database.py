@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -109,6 +110,7 @@ class Database:
         busy_timeout: seconds to wait for another process's write.
 
     Attributes:
+        flushes: whether a commit waits until a power cut would spare it.
         write_back: is told how many events were committed.
 
     Raises:
@@ -123,6 +125,7 @@ class Database:
     ) -> None:
         self.path = path
         self.read_only = read_only
+        self.flushes = synchronous == "FULL"
         self.lock = threading.Lock()
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
@@ -267,6 +270,39 @@ class Database:
         """Hold the write lock, of this process and then of the file; commit at the end, undo everything on an error."""
         with self.lock, self.locked_transaction as connection:
             yield connection
+
+    @contextmanager
+    def unflushed(self) -> Iterator[sqlite3.Connection]:
+        """`locked_transaction` that does not wait for the disk; a killed process loses nothing of it."""
+        if not self.flushes:
+            with self.locked_transaction as connection:
+                yield connection
+            return
+        writer = _driver(self._writer)
+        writer.execute("PRAGMA synchronous = NORMAL")
+        try:
+            with self.locked_transaction as connection:
+                yield connection
+        finally:
+            writer.execute("PRAGMA synchronous = FULL")
+
+    def flush(self) -> None:
+        """Wait until the disk has every commit; meanwhile others may write.
+
+        Raises:
+            StoreError: the disk does not take it.
+        """
+        if not self.flushes:
+            return
+        # What is no longer in the write-ahead log was flushed into the file before the log began anew.
+        try:
+            log = os.open(f"{self.path}-wal", os.O_RDWR)
+            try:
+                os.fsync(log)
+            finally:
+                os.close(log)
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error.strerror}") from error
 
     @contextmanager
     def bulk(self) -> Iterator[None]:

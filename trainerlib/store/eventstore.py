@@ -75,6 +75,7 @@ class _Request(msgspec.Struct, eq=False):
     """Appends that are recorded together or not at all, and what became of them."""
 
     appends: list[Encoded]
+    flush: bool = True
     loop: asyncio.AbstractEventLoop | None = None
     future: asyncio.Future[list[RecordedEvent]] | None = None
     done: bool = False
@@ -133,6 +134,7 @@ class EventStore:
         self._writer: threading.Thread | None = None
         self._gates: dict[asyncio.AbstractEventLoop, _Gate] = {}
         self._closed = False
+        self._written = self._flushed = 0
         try:
             self.log_id: str = self._database.query(tables.SELECT_LOG_ID)[0][0]
             self._refuse_cut_log()
@@ -197,11 +199,21 @@ class EventStore:
         *,
         keys: Sequence[str | None] = (),
         expected_version: int | None = None,
+        flush: bool = True,
     ) -> list[RecordedEvent]:
-        """`append` for a coroutine: the event loop never waits for the disk, and concurrent callers share commits."""
+        """`append` for a coroutine: the event loop never waits for the disk, and concurrent callers share commits.
+
+        Args:
+            stream: as for `append`, like all the rest.
+            events: what happened.
+            keys: a natural key, or `None`, for each event.
+            expected_version: refuse unless the stream is at this version.
+            flush: wait until a power cut would spare it. Otherwise it is there for everybody once this returns, no killed
+                process loses it, and a power cut spares it from the next append on that is flushed, or the next `flush`.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[RecordedEvent]] = loop.create_future()
-        request = _Request([self._encoded(stream, events, keys, expected_version)], loop, future)
+        request = _Request([self._encoded(stream, events, keys, expected_version)], flush, loop, future)
         if len(self._waiting) >= _QUEUE or loop in self._gates:
             await self._room(loop)
         self._waiting.append(request)
@@ -290,17 +302,48 @@ class EventStore:
             self._transact(group, _record_one_by_one)
 
     def _transact(self, group: list[_Request], record: Callable[[Batch, list[_Request]], None]) -> None:
+        flush = any(request.flush for request in group)
+        database = self._database
         try:
-            with self._database.locked_transaction as connection:
+            with database.locked_transaction if flush else database.unflushed() as connection:
                 batch = Batch(connection, self._memory, self._clock() // 1000, self._codec)
                 record(batch, group)
                 if batch.placed:
                     # In the same transaction, so this projection is always at the log's end and needs no checkpoint.
                     projections.apply(connection, batch.placed)
-            self._database.write_back.recorded(sum([len(events) for _, events in batch.placed]))
         except BaseException:
             self._memory.forget()
             raise
+        if batch.placed:
+            self._written = batch.placed[-1][1][-1].position
+            if flush:
+                self._flushed = self._written
+            database.write_back.recorded(sum([len(events) for _, events in batch.placed]))
+        elif flush:
+            # All of it was there before, and whoever recorded it may not have flushed it.
+            database.flush()
+
+    @property
+    def written(self) -> int:
+        """Position of the last event that this store recorded."""
+        return self._written
+
+    @property
+    def flushed(self) -> int:
+        """Up to which position a power cut spares what this store recorded."""
+        return self._flushed if self._database.flushes else self._written
+
+    def flush(self) -> None:
+        """Wait until a power cut would spare everything that this store recorded.
+
+        Raises:
+            StoreError: the disk does not take it.
+        """
+        written = self._written
+        if self.flushed < written:
+            self._database.flush()
+            # A group that was flushed meanwhile reaches further.
+            self._flushed = max(self._flushed, written)
 
     @contextmanager
     def rewriting(self, name: str) -> Iterator[tuple[sqlite3.Connection, Batch]]:
@@ -561,7 +604,10 @@ class EventStore:
             self._writer.join()
         # Whoever came in between is refused.
         self._drain()
-        self._database.close()
+        try:
+            self.flush()
+        finally:
+            self._database.close()
 
     def __enter__(self) -> Self:
         return self

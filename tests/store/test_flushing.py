@@ -1,0 +1,189 @@
+"""An append that is not flushed is there for everybody, and spared by a power cut from the next flush on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainerlib.errors import StoreError
+from trainerlib.events import MessageRecorded
+from trainerlib.store.eventstore import EventStore
+
+STREAM = "conversation/telegram:42"
+
+
+@pytest.fixture
+def add(store):
+    """Record a message with a key in a coroutine; its place in the log."""
+
+    def add(text, *, flush=True):
+        [recorded] = asyncio.run(store.append_async(STREAM, [MessageRecorded("user", text)], keys=[text], flush=flush))
+        return recorded.position
+
+    return add
+
+
+@pytest.fixture
+def flushed(monkeypatch):
+    """Files that were flushed beside SQLite's own commits."""
+    files = []
+    flush = os.fsync
+
+    def watched(file):
+        opened = Path(f"/proc/self/fd/{file}")
+        files.append(opened.readlink().name if opened.exists() else "log.db-wal")
+        flush(file)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    return files
+
+
+@pytest.fixture
+def statements(store):
+    """What the writing connection runs."""
+    ran = []
+    with store.database.transaction() as connection:
+        connection.set_trace_callback(ran.append)
+    yield ran
+    connection.set_trace_callback(None)
+
+
+def commits(statements):
+    """How SQLite was to commit, for each commit."""
+    synchronous, found = "FULL", []
+    for statement in statements:
+        if statement.startswith("PRAGMA synchronous = "):
+            synchronous = statement.rpartition(" ")[2]
+        elif statement == "COMMIT":
+            found.append(synchronous)
+    return found
+
+
+def test_only_what_is_to_be_flushed_waits_for_the_disk(store, add, statements):
+    """And nothing that comes after it is recorded as carelessly."""
+    del statements[:]
+    add("one", flush=False)
+    add("two")
+    store.append(STREAM, [MessageRecorded("user", "three")])
+    with store.database.transaction():
+        pass
+    assert commits(statements) == ["NORMAL", "FULL", "FULL", "FULL"]
+
+
+def test_a_group_is_flushed_when_one_of_it_asks_for_that(store, add, statements):
+    add("The thread that writes has begun.")
+    del statements[:]
+
+    async def both():
+        with store.database.lock:
+            # Both wait until the lock is let go, and so become one group.
+            waiting = [
+                asyncio.create_task(store.append_async(STREAM, [MessageRecorded("user", "x")], flush=flush))
+                for flush in (False, True)
+            ]
+            await asyncio.sleep(0.05)
+        await asyncio.gather(*waiting)
+
+    asyncio.run(both())
+    assert commits(statements) == ["FULL"]
+    assert store.flushed == store.written == 3
+
+
+def test_everybody_sees_what_is_not_flushed(path, add):
+    add("one", flush=False)
+    with EventStore(path) as other:
+        assert [recorded.event.text for recorded in other.read_all()] == ["one"]
+
+
+def test_how_far_the_log_is_flushed_is_known(store, add):
+    assert (store.written, store.flushed) == (0, 0)
+    add("one", flush=False)
+    assert (store.written, store.flushed) == (1, 0)
+    add("two", flush=False)
+    add("three")
+    assert (store.written, store.flushed) == (3, 3)
+    add("four", flush=False)
+    store.flush()
+    assert (store.written, store.flushed) == (4, 4)
+
+
+def test_a_flush_is_one_of_the_write_ahead_log_and_only_when_there_is_something(store, add, flushed):
+    add("one")
+    store.flush()
+    assert flushed == []
+    add("two", flush=False)
+    store.flush()
+    store.flush()
+    assert flushed == ["log.db-wal"]
+
+
+def test_what_is_said_again_to_be_flushed_is(add, flushed):
+    """The first time it was not, and there is nothing new that SQLite would flush."""
+    add("one", flush=False)
+    assert add("one") == 1
+    assert len(flushed) == 1
+
+
+def test_a_store_that_closes_leaves_nothing_unflushed(path, flushed):
+    with EventStore(path) as store:
+        asyncio.run(store.append_async(STREAM, [MessageRecorded("user", "one")], flush=False))
+        assert flushed == []
+    assert len(flushed) == 1
+
+
+def test_where_no_commit_waits_for_the_disk_no_flush_does(tmp_path, flushed):
+    with EventStore(tmp_path / "log.db", synchronous="NORMAL") as store:
+        asyncio.run(store.append_async(STREAM, [MessageRecorded("user", "one")], flush=False))
+        assert (store.written, store.flushed) == (1, 1)
+        store.flush()
+    assert flushed == []
+
+
+def test_a_disk_that_does_not_take_it_is_told(store, add, monkeypatch):
+    """And what was recorded is still known not to be flushed."""
+    add("one", flush=False)
+
+    def broken(_):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", broken)
+        with pytest.raises(StoreError, match="Input/output error"):
+            store.flush()
+    assert store.flushed == 0
+    store.flush()
+    assert store.flushed == 1
+
+
+_APPENDS = """
+import asyncio, sys
+from pathlib import Path
+from trainerlib.events import MessageRecorded
+from trainerlib.store.eventstore import EventStore
+
+async def main(store):
+    while True:
+        [recorded] = await store.append_async("conversation/a", [MessageRecorded("user", "x")], flush=False)
+        print(recorded.position, flush=True)
+
+with EventStore(Path(sys.argv[1])) as store:
+    asyncio.run(main(store))
+"""
+
+
+def test_a_killed_process_loses_nothing_that_it_did_not_flush(path):
+    process = subprocess.Popen([sys.executable, "-c", _APPENDS, path], stdout=subprocess.PIPE, text=True)
+    said = [int(process.stdout.readline()) for _ in range(300)]
+    process.send_signal(signal.SIGKILL)
+    said += [int(line) for line in process.stdout if line.endswith("\n")]
+    process.wait()
+    process.stdout.close()
+    with EventStore(path) as store:
+        assert store.position >= said[-1]
+        assert store.verify() == []
