@@ -1,7 +1,9 @@
 """What the Telegram bot adds to an answer: from a message to the first thing sent, with a model that takes no time.
 
 `python benchmarks/telegram_bot.py` lets 200 people write 100 messages a second to a bot in a process of its own, by way of
-the Bot API server of the tests on loopback, and prints the percentiles. The limit is a p99 of 20 ms on two cores.
+the Bot API server of the tests on loopback, and prints the percentiles as that server sees them: from when it hands an
+update to the bot to when the first thing that is sent arrives, both ways through HTTP included. The limit is a p99 of 20 ms
+on two cores. What people see, from when they write, is printed beside it: there the server's own time is in it as well.
 """
 
 from __future__ import annotations
@@ -27,6 +29,11 @@ LIMIT = 20.0
 
 def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(int(len(values) * share), len(values) - 1)]
+
+
+def summary(milliseconds: list[float]) -> str:
+    p99 = percentile(milliseconds, 0.99)
+    return f"median {median(milliseconds):.1f} ms, p99 {p99:.1f} ms, most {max(milliseconds):.1f} ms"
 
 
 def processor_time(process: int) -> float:
@@ -76,13 +83,17 @@ def main() -> None:
         server.wait_for(lambda: len(server.calls("sendMessage")) >= first + count, 120)
         worked = processor_time(bot.pid) - worked
         took = {call.text: call.at for call in server.calls("sendMessage")[first:]}
+        handed: dict[str, float] = {}
+        for poll in server.calls("getUpdates"):
+            for update in poll.result or ():
+                handed.setdefault(update["message"]["text"], poll.answered)
         bot.terminate()
         bot.join()
-    waited = [(took[words] - at) * 1000 for words, at in said.items()]
-    p99 = percentile(waited, 0.99)
     print(f"{given.chats} chats, {given.rate:g} messages a second for {given.seconds:g} s")
-    print(f"from a message to the first thing sent: median {median(waited):.1f} ms, p99 {p99:.1f} ms", end="")
-    print(f" ({'✓' if p99 < LIMIT else '✗'} < {LIMIT:g} ms), most {max(waited):.1f} ms")
+    overhead = [(took[words] - handed[words]) * 1000 for words in said]
+    p99 = percentile(overhead, 0.99)
+    print(f"from an update to the first thing sent: {summary(overhead)} ({'✓' if p99 < LIMIT else '✗'} < {LIMIT:g} ms)")
+    print(f"from when it was written: {summary([(took[words] - at) * 1000 for words, at in said.items()])}")
     print(f"the bot's processor time: {worked / count * 1000:.1f} ms a message")
     raise SystemExit(p99 >= LIMIT)
 

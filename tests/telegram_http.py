@@ -86,6 +86,7 @@ class Call:
         params: what was asked, numbers and JSON decoded.
         files: what came with it, by field.
         at: when it came (`time.monotonic()`).
+        answered: when its answer was ready to be sent; 0 as long as it is not.
         status: HTTP status of the answer; 0 for one that has none, as yet or at all.
         result: what was done, even where the bot was not told; `None` for nothing.
         description: of a refusal.
@@ -95,6 +96,7 @@ class Call:
     params: Json
     files: dict[str, Upload] = field(default_factory=dict, repr=False)
     at: float = field(default_factory=time.monotonic)
+    answered: float = 0.0
     status: int = 0
     result: Any = None
     description: str = ""
@@ -216,6 +218,7 @@ class Listener:
         else:
             call.status = 200
             response = _json(200, {"ok": True, "result": call.result})
+        call.answered = time.monotonic()
         with self._changed:
             self._changed.notify_all()
         return response

@@ -298,6 +298,7 @@ class Replier:
 
     async def _write(self, writing: _Writing, question: RecordedEvent, model: str | None) -> None:
         if self._adopt(writing, question):
+            await self._store.flush_async()
             return
         conversation = question.stream.partition("/")[2]
         writing.model = name = model or self.answering(conversation)
@@ -313,13 +314,18 @@ class Replier:
             return
         if self._erased(question):
             raise InvalidEventError(f"message {question.position} was erased while it was answered")
+        key = _reply_key(question)
+        recorded: RecordedEvent | None
         try:
-            [recorded] = await self._store.append_async(question.stream, [reply], keys=[_reply_key(question)])
+            [recorded] = await self._store.append_async(question.stream, [reply], keys=[key], flush=False)
         except KeyConflictError:
             # Somebody else's reply came first.
             if not self._adopt(writing, question):
                 raise
-        else:
+            recorded = None
+        # Together with the question, and before anybody is told that it is there.
+        await self._store.flush_async()
+        if recorded is not None:
             writing.message = message_of(recorded)
 
     async def _write_unrecorded(self, writing: _Writing, text: str, conversation: str, person: str) -> None:

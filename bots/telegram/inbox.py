@@ -19,6 +19,7 @@ Telegram might hand it over again.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 import time
@@ -29,6 +30,7 @@ from typing import Protocol, Self
 
 import msgspec
 
+from trainerlib import write_ahead
 from trainerlib.errors import NewerDatabaseError, NotADatabaseError, StoreError
 
 FILE = "inbox.db"
@@ -36,6 +38,9 @@ FILE = "inbox.db"
 
 _KEPT = 48 * 3600
 """Seconds for which the number of an update is kept when it is done: Telegram hands over what is a day old at most."""
+
+_COMMITS = 500
+"""Commits after which the write-ahead log is written back; one takes some four pages of it."""
 
 _APPLICATION = 0x54724962
 _VERSION = 1
@@ -107,10 +112,15 @@ class Inbox:
         self._lock = threading.Lock()
         # Done, and not written down yet: how far the log was then.
         self._over: dict[int, int] = {}
+        # Kept, and not flushed yet.
+        self._unflushed: set[int] = set()
+        # Since the write-ahead log was written back.
+        self._commits = 0
         try:
             self._connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare()
+                self._beside = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
             except BaseException:
                 self._connection.close()
                 raise
@@ -130,17 +140,40 @@ class Inbox:
                 f"BEGIN; {_SCHEMA} PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION}; COMMIT;"
             )
         execute("PRAGMA synchronous = NORMAL")
+        # `settle` does that before, in a thread: here whoever commits would wait for it.
+        execute("PRAGMA wal_autocheckpoint = 8000")
         execute("PRAGMA secure_delete = ON")
         self._newest: dict[int, int] = dict(execute("SELECT chat, message FROM newest"))
 
+    async def keep(self, entries: Iterable[Entry]) -> list[int]:
+        """Keep updates so that a power cut spares them; numbers of those that were not kept before.
+
+        Raises:
+            StoreError: they may not be kept, and are as new the next time.
+        """
+        new = self.put(entries)
+        self._unflushed.update(new)
+        if new:
+            # The disk alone is waited for in a thread: a transaction there would have to be given the interpreter at each
+            # of its statements.
+            await asyncio.to_thread(self._flush)
+        self._unflushed.difference_update(new)
+        return new
+
+    def _flush(self) -> None:
+        try:
+            write_ahead.flush(self._path)
+        except OSError as error:
+            raise StoreError(f"{self._path.name}: {error.strerror}") from error
+
     def put(self, entries: Iterable[Entry]) -> list[int]:
-        """Keep updates, durably; numbers of those that were not here before.
+        """Keep updates so that no killed process loses them; numbers of those that were not kept before.
 
         Raises:
             StoreError: none was kept.
         """
         now = int(self._clock())
-        with self._transaction(synchronous="FULL") as connection:
+        with self._transaction() as connection:
             over = self._blank(connection)
             new = [
                 entry.id
@@ -149,6 +182,7 @@ class Inbox:
                     "INSERT OR IGNORE INTO updates(id, chat, body, received) VALUES (?, ?, ?, ?)",
                     (entry.id, entry.chat, entry.body, now),
                 ).rowcount
+                or entry.id in self._unflushed
             ]
         self._drop(over)
         return new
@@ -218,6 +252,18 @@ class Inbox:
             with self._transaction() as connection:
                 over = self._blank(connection)
             self._drop(over)
+        if self._commits > _COMMITS:
+            self._write_back()
+
+    def _write_back(self) -> None:
+        """Write the write-ahead log back into the file: nearly all of it while others commit."""
+        self._commits = 0
+        try:
+            self._beside.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            with self._lock:
+                self._beside.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
 
     def _blank(self, connection: sqlite3.Connection) -> list[int]:
         spared = self._log.flushed if self._log is not None else 0
@@ -248,6 +294,7 @@ class Inbox:
         # What is not written down is done once more at the next start.
         with suppress(StoreError):
             self.settle()
+        self._beside.close()
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -257,23 +304,20 @@ class Inbox:
         self.close()
 
     @contextmanager
-    def _transaction(self, *, synchronous: str = "NORMAL") -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Everything or nothing; what SQLite refuses is a `StoreError`."""
         connection = self._connection
         with self._lock:
             try:
-                if synchronous != "NORMAL":
-                    connection.execute(f"PRAGMA synchronous = {synchronous}")
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
+                self._commits += 1
             except sqlite3.Error as error:
                 raise self._failed(error) from error
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-                if synchronous != "NORMAL":
-                    connection.execute("PRAGMA synchronous = NORMAL")
 
     def _failed(self, error: sqlite3.Error) -> StoreError:
         return StoreError(f"{self._path.name}: {error}")

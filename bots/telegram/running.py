@@ -188,8 +188,7 @@ class TelegramBot:
         """
         waiting = [one for one in map(self._waiting, updates) if one is not None]
         try:
-            # In a thread: everybody else goes on while the disk is waited for.
-            new = set(await asyncio.to_thread(self._inbox.put, [one.entry for one in waiting]))
+            new = set(await self._inbox.keep([one.entry for one in waiting]))
         except StoreError as error:
             self._log.error("updates cannot be kept", error=str(error))
             if not self._stopping.is_set():

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from trainerlib.errors import StoreError
+from trainerlib.errors import KeyConflictError, StoreError
 from trainerlib.events import MessageRecorded
 from trainerlib.store.eventstore import EventStore
 
@@ -159,6 +162,55 @@ def test_a_disk_that_does_not_take_it_is_told(store, add, monkeypatch):
     assert store.flushed == 0
     store.flush()
     assert store.flushed == 1
+
+
+def test_an_event_loop_goes_on_while_another_process_writes(path, store):
+    """What could be committed at once otherwise waits for that process in the thread that writes."""
+
+    async def main():
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            append = asyncio.create_task(store.append_async(STREAM, [MessageRecorded("user", "x")], flush=False))
+            await asyncio.sleep(0.1)
+            waited = not append.done()
+            other.execute("ROLLBACK")
+        [recorded] = await append
+        return waited, recorded.position
+
+    assert asyncio.run(main()) == (True, 1)
+
+
+def test_an_append_that_waits_for_no_disk_needs_no_other_thread(add):
+    before = threading.active_count()
+    add("one", flush=False)
+    assert threading.active_count() == before
+
+
+def test_what_is_refused_is_refused_at_once(store, add):
+    add("one", flush=False)
+
+    async def again():
+        await store.append_async("conversation/b", [MessageRecorded("user", "x")], keys=["one"], flush=False)
+
+    with pytest.raises(KeyConflictError):
+        asyncio.run(again())
+    assert store.position == 1
+
+
+def test_coroutines_share_flushes(store, flushed):
+    """Those who come while it flushes are served by its next flush together."""
+
+    async def one(number):
+        await store.append_async(f"conversation/{number}", [MessageRecorded("user", "x")], flush=False)
+        await store.flush_async()
+        return store.flushed >= number
+
+    async def main():
+        return await asyncio.gather(*(one(number + 1) for number in range(50)))
+
+    assert all(asyncio.run(main()))
+    assert 1 <= len(flushed) <= 10
+    assert store.flushed == 50
 
 
 _APPENDS = """

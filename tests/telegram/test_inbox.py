@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import subprocess
 import sys
@@ -182,6 +183,34 @@ def test_an_update_is_forgotten_once_a_power_cut_would_spare_what_was_done_about
         record(log, flush=True)
         inbox.put([entry(4)])
         assert bodies(path) == [3, 4]
+
+
+def test_an_update_that_could_not_be_flushed_is_new_the_next_time(path, monkeypatch):
+    """It is in the file, and nobody was told that it is kept."""
+
+    def broken(_):
+        raise OSError(5, "Input/output error")
+
+    with Inbox(path) as inbox:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", broken)
+            with pytest.raises(StoreError, match="Input/output error"):
+                asyncio.run(inbox.keep([entry(1)]))
+        assert asyncio.run(inbox.keep([entry(1), entry(2)])) == [1, 2]
+        assert asyncio.run(inbox.keep([entry(1)])) == []
+
+
+def test_the_write_ahead_log_is_written_back_when_what_is_done_is_settled(path):
+    """Nobody who writes down what was shown waits for that."""
+    log = path.with_name(f"{path.name}-wal")
+    with Inbox(path) as inbox:
+        for number in range(1_200):
+            inbox.showed(42, number)
+            if number == 600:
+                grown = log.stat().st_size
+                inbox.settle()
+        assert grown > 1 << 20
+        assert log.stat().st_size <= grown * 1.1
 
 
 def test_what_is_done_is_settled_when_the_log_is_flushed_first(path, tmp_path):

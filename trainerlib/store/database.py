@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import time
@@ -16,6 +15,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
+from trainerlib import write_ahead
 from trainerlib.errors import (
     BusyError,
     CorruptError,
@@ -126,6 +126,7 @@ class Database:
         self.path = path
         self.read_only = read_only
         self.flushes = synchronous == "FULL"
+        self._patience = round(busy_timeout * 1000)
         self.lock = threading.Lock()
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
@@ -294,15 +295,24 @@ class Database:
         """
         if not self.flushes:
             return
-        # What is no longer in the write-ahead log was flushed into the file before the log began anew.
         try:
-            log = os.open(f"{self.path}-wal", os.O_RDWR)
-            try:
-                os.fsync(log)
-            finally:
-                os.close(log)
+            write_ahead.flush(self.path)
         except OSError as error:
             raise StoreError(f"{self.path}: {error.strerror}") from error
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Transactions that do not wait for another process's write; the caller holds the lock.
+
+        Raises:
+            BusyError: another process writes.
+        """
+        writer = _driver(self._writer)
+        writer.execute("PRAGMA busy_timeout = 0")
+        try:
+            yield
+        finally:
+            writer.execute(f"PRAGMA busy_timeout = {self._patience}")
 
     @contextmanager
     def bulk(self) -> Iterator[None]:

@@ -25,6 +25,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -34,6 +35,7 @@ import msgspec
 
 from trainerlib.codec import CODEC, Codec
 from trainerlib.errors import (
+    BusyError,
     InvalidEventError,
     LogMismatchError,
     StoreError,
@@ -135,6 +137,8 @@ class EventStore:
         self._gates: dict[asyncio.AbstractEventLoop, _Gate] = {}
         self._closed = False
         self._written = self._flushed = 0
+        # One thread: those who wait while it flushes are served by its next flush together.
+        self._flusher = ThreadPoolExecutor(1, thread_name_prefix="trainerlib-flush")
         try:
             self.log_id: str = self._database.query(tables.SELECT_LOG_ID)[0][0]
             self._refuse_cut_log()
@@ -211,9 +215,12 @@ class EventStore:
             flush: wait until a power cut would spare it. Otherwise it is there for everybody once this returns, no killed
                 process loses it, and a power cut spares it from the next append on that is flushed, or the next `flush`.
         """
+        request = _Request([self._encoded(stream, events, keys, expected_version)], flush)
+        if not flush and self._commit_now(request):
+            return request.outcome()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[RecordedEvent]] = loop.create_future()
-        request = _Request([self._encoded(stream, events, keys, expected_version)], flush, loop, future)
+        request.loop, request.future = loop, future
         if len(self._waiting) >= _QUEUE or loop in self._gates:
             await self._room(loop)
         self._waiting.append(request)
@@ -225,6 +232,24 @@ class EventStore:
         if not self._wake.is_set():
             self._wake.set()
         return await future
+
+    def _commit_now(self, request: _Request) -> bool:
+        """Commit a request that waits for no disk in this thread, unless others write or wait.
+
+        A thread of its own would have to be given the interpreter at each of a commit's statements, by an event loop that
+        has other things to do.
+        """
+        lock = self._database.lock
+        if self._waiting or not lock.acquire(blocking=False):
+            return False
+        try:
+            with self._database.impatient():
+                self._commit([request])
+        except BusyError:
+            return False
+        finally:
+            lock.release()
+        return True
 
     async def _room(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wait, behind those who do already, until the queue is no longer full."""
@@ -339,8 +364,17 @@ class EventStore:
         Raises:
             StoreError: the disk does not take it.
         """
+        self._flush(self._written)
+
+    async def flush_async(self) -> None:
+        """`flush` for a coroutine: the event loop does not wait for the disk, and concurrent callers share flushes."""
         written = self._written
         if self.flushed < written:
+            await asyncio.get_running_loop().run_in_executor(self._flusher, self._flush, written)
+
+    def _flush(self, position: int) -> None:
+        if self.flushed < position:
+            written = self._written
             self._database.flush()
             # A group that was flushed meanwhile reaches further.
             self._flushed = max(self._flushed, written)
@@ -604,6 +638,7 @@ class EventStore:
             self._writer.join()
         # Whoever came in between is refused.
         self._drain()
+        self._flusher.shutdown()
         try:
             self.flush()
         finally:
