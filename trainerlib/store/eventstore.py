@@ -240,7 +240,7 @@ class EventStore:
         has other things to do.
         """
         lock = self._database.lock
-        if self._waiting or not lock.acquire(blocking=False):
+        if self._waiting or self._closed or not lock.acquire(blocking=False):
             return False
         try:
             with self._database.impatient():
