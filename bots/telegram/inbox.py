@@ -112,8 +112,8 @@ class Inbox:
         self._lock = threading.Lock()
         # Done, and not written down yet: how far the log was then.
         self._over: dict[int, int] = {}
-        # Kept, and not flushed yet.
-        self._unflushed: set[int] = set()
+        # In the file, and as new the next time.
+        self._undone: set[int] = set()
         # Since the write-ahead log was written back.
         self._commits = 0
         try:
@@ -152,12 +152,15 @@ class Inbox:
             StoreError: they may not be kept, and are as new the next time.
         """
         new = self.put(entries)
-        self._unflushed.update(new)
-        if new:
+        try:
             # The disk alone is waited for in a thread: a transaction there would have to be given the interpreter at each
             # of its statements.
             await asyncio.to_thread(self._flush)
-        self._unflushed.difference_update(new)
+        except BaseException:
+            # Nobody does them now, nor is Telegram told that they are here.
+            self._undone.update(new)
+            raise
+        self._undone.difference_update(new)
         return new
 
     def _flush(self) -> None:
@@ -182,7 +185,7 @@ class Inbox:
                     "INSERT OR IGNORE INTO updates(id, chat, body, received) VALUES (?, ?, ?, ?)",
                     (entry.id, entry.chat, entry.body, now),
                 ).rowcount
-                or entry.id in self._unflushed
+                or entry.id in self._undone
             ]
         self._drop(over)
         return new

@@ -200,6 +200,29 @@ def test_an_update_that_could_not_be_flushed_is_new_the_next_time(path, monkeypa
         assert asyncio.run(inbox.keep([entry(1)])) == []
 
 
+def test_an_update_that_comes_twice_at_the_same_time_is_new_once(path):
+    """As Telegram sends it to a webhook again that takes long to answer."""
+
+    async def both(inbox):
+        return await asyncio.gather(inbox.keep([entry(1)]), inbox.keep([entry(1)]))
+
+    with Inbox(path) as inbox:
+        assert sorted(asyncio.run(both(inbox))) == [[], [1]]
+
+
+def test_an_update_whose_keeping_was_cancelled_is_new_the_next_time(path):
+    async def cancelled(inbox):
+        keeping = asyncio.create_task(inbox.keep([entry(1)]))
+        await asyncio.sleep(0)
+        keeping.cancel()
+        await asyncio.wait([keeping])
+        assert keeping.cancelled()
+        return await inbox.keep([entry(1)])
+
+    with Inbox(path) as inbox:
+        assert asyncio.run(cancelled(inbox)) == [1]
+
+
 def test_the_write_ahead_log_is_written_back_when_what_is_done_is_settled(path):
     """Nobody who writes down what was shown waits for that."""
     log = path.with_name(f"{path.name}-wal")
