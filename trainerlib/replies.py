@@ -297,8 +297,7 @@ class Replier:
         return writing
 
     async def _write(self, writing: _Writing, question: RecordedEvent, model: str | None) -> None:
-        if self._adopt(writing, question):
-            await self._store.flush_async()
+        if await self._adopt(writing, question):
             return
         conversation = question.stream.partition("/")[2]
         writing.model = name = model or self.answering(conversation)
@@ -315,17 +314,15 @@ class Replier:
         if self._erased(question):
             raise InvalidEventError(f"message {question.position} was erased while it was answered")
         key = _reply_key(question)
-        recorded: RecordedEvent | None
         try:
             [recorded] = await self._store.append_async(question.stream, [reply], keys=[key], flush=False)
+            # Together with the question, and before anybody is told that it is there.
+            await self._store.flush_async()
         except KeyConflictError:
             # Somebody else's reply came first.
-            if not self._adopt(writing, question):
+            if not await self._adopt(writing, question):
                 raise
-            recorded = None
-        # Together with the question, and before anybody is told that it is there.
-        await self._store.flush_async()
-        if recorded is not None:
+        else:
             writing.message = message_of(recorded)
 
     async def _write_unrecorded(self, writing: _Writing, text: str, conversation: str, person: str) -> None:
@@ -404,13 +401,15 @@ class Replier:
             while len(idle := [other for other in self._models if not self._used[other]]) > _OPEN:
                 await self._models.pop(idle[0]).close()
 
-    def _adopt(self, writing: _Writing, question: RecordedEvent) -> bool:
+    async def _adopt(self, writing: _Writing, question: RecordedEvent) -> bool:
         """Take the reply that the question has already, whoever gave it."""
         since = fold(self._store.read(question.stream, after=question.version)).messages
         named = (message for message in since if message.in_reply_to == question.version)
         first = next((message for message in named if message.role == "assistant"), None)
         if first is None:
             return False
+        # It may be recorded and not flushed, by an answer that failed then.
+        await self._store.flush_async()
         recorded = self._store.at(first.id)
         if recorded is not None and isinstance(recorded.event, ReplyGenerated):
             writing.known = recorded.event.parameters.get("known", True)

@@ -120,6 +120,7 @@ class Inbox:
             self._connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare()
+                self._log_file = write_ahead.log_of(self._connection)
                 self._beside = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
             except BaseException:
                 self._connection.close()
@@ -155,19 +156,13 @@ class Inbox:
         try:
             # The disk alone is waited for in a thread: a transaction there would have to be given the interpreter at each
             # of its statements.
-            await asyncio.to_thread(self._flush)
+            await asyncio.to_thread(write_ahead.flush, self._log_file)
         except BaseException:
             # Nobody does them now, nor is Telegram told that they are here.
             self._undone.update(new)
             raise
         self._undone.difference_update(new)
         return new
-
-    def _flush(self) -> None:
-        try:
-            write_ahead.flush(self._path)
-        except OSError as error:
-            raise StoreError(f"{self._path.name}: {error.strerror}") from error
 
     def put(self, entries: Iterable[Entry]) -> list[int]:
         """Keep updates so that no killed process loses them; numbers of those that were not kept before.
@@ -206,8 +201,8 @@ class Inbox:
     def count(self) -> int:
         """How many updates are not done."""
         with self._transaction() as connection:
-            kept = int(connection.execute("SELECT count(*) FROM updates WHERE body IS NOT NULL").fetchone()[0])
-            return kept - len(self._over)
+            kept = connection.execute("SELECT id FROM updates WHERE body IS NOT NULL")
+            return sum(update not in self._over for (update,) in kept)
 
     def showed(self, chat: int, message: int, update: int | None = None) -> None:
         """Write down that a message was sent.
@@ -259,12 +254,9 @@ class Inbox:
             self._write_back()
 
     def _write_back(self) -> None:
-        """Write the write-ahead log back into the file: nearly all of it while others commit."""
         self._commits = 0
         try:
-            self._beside.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            with self._lock:
-                self._beside.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            write_ahead.write_back(self._beside, self._lock)
         except sqlite3.Error as error:
             raise self._failed(error) from error
 

@@ -90,7 +90,9 @@ def test_a_group_is_flushed_when_one_of_it_asks_for_that(store, add, statements)
                 asyncio.create_task(store.append_async(STREAM, [MessageRecorded("user", "x")], flush=flush))
                 for flush in (False, True)
             ]
-            await asyncio.sleep(0.05)
+            # Each of them runs until it waits.
+            await asyncio.sleep(0)
+            assert len(store._waiting) == 2
         await asyncio.gather(*waiting)
 
     asyncio.run(both())
@@ -123,6 +125,20 @@ def test_a_flush_is_one_of_the_write_ahead_log_and_only_when_there_is_something(
     add("two", flush=False)
     store.flush()
     store.flush()
+    assert flushed == ["log.db-wal"]
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs links")
+def test_the_log_is_found_whatever_leads_to_it(tmp_path, monkeypatch, flushed):
+    """A link to the file, and a name that is no longer the way to it from where the process is now."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "log.db").symlink_to("disk/log.db")
+    monkeypatch.chdir(tmp_path)
+    with EventStore("log.db") as store:
+        monkeypatch.chdir(tmp_path / "disk")
+        asyncio.run(store.append_async(STREAM, [MessageRecorded("user", "one")], flush=False))
+        store.flush()
+        assert store.flushed == 1
     assert flushed == ["log.db-wal"]
 
 

@@ -145,6 +145,7 @@ class Database:
         try:
             self._prepare_in_turn(busy_timeout)
             self._writer = self._engine.raw_connection()
+            self._log = write_ahead.log_of(_driver(self._writer))
             self.locked_transaction: AbstractContextManager[sqlite3.Connection] = _Writing(_driver(self._writer), path)
         except (sqlite3.Error, DBAPIError) as error:
             self.close()
@@ -273,19 +274,16 @@ class Database:
             yield connection
 
     @contextmanager
-    def unflushed(self) -> Iterator[sqlite3.Connection]:
-        """`locked_transaction` that does not wait for the disk; a killed process loses nothing of it."""
-        if not self.flushes:
-            with self.locked_transaction as connection:
-                yield connection
-            return
+    def unflushed(self) -> Iterator[None]:
+        """Transactions that do not wait for the disk, of which a killed process loses nothing; the caller holds the lock."""
         writer = _driver(self._writer)
-        writer.execute("PRAGMA synchronous = NORMAL")
+        if self.flushes:
+            writer.execute("PRAGMA synchronous = NORMAL")
         try:
-            with self.locked_transaction as connection:
-                yield connection
+            yield
         finally:
-            writer.execute("PRAGMA synchronous = FULL")
+            if self.flushes:
+                writer.execute("PRAGMA synchronous = FULL")
 
     def flush(self) -> None:
         """Wait until the disk has every commit; meanwhile others may write.
@@ -293,12 +291,8 @@ class Database:
         Raises:
             StoreError: the disk does not take it.
         """
-        if not self.flushes:
-            return
-        try:
-            write_ahead.flush(self.path)
-        except OSError as error:
-            raise StoreError(f"{self.path}: {error.strerror}") from error
+        if self.flushes:
+            write_ahead.flush(self._log)
 
     @contextmanager
     def impatient(self) -> Iterator[None]:

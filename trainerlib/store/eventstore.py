@@ -26,7 +26,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import groupby
 from pathlib import Path
 from typing import Self
@@ -330,7 +330,7 @@ class EventStore:
         flush = any(request.flush for request in group)
         database = self._database
         try:
-            with database.locked_transaction if flush else database.unflushed() as connection:
+            with nullcontext() if flush else database.unflushed(), database.locked_transaction as connection:
                 batch = Batch(connection, self._memory, self._clock() // 1000, self._codec)
                 record(batch, group)
                 if batch.placed:

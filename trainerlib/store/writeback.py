@@ -14,14 +14,13 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from trainerlib.errors import StoreError
+from trainerlib.write_ahead import write_back
 
 _EVENTS = 2_000
 """Events after which it is worth while; one takes one to four pages of the write-ahead log."""
 
 _PAUSE = 0.25
 """Seconds between one time and the next: each flushes the file to the disk."""
-
-_PASSIVE = "PRAGMA wal_checkpoint(PASSIVE)"
 
 _log = logging.getLogger(__name__)
 
@@ -59,10 +58,7 @@ class WriteBack:
         while self._wanted.wait() and not self._ended.is_set():
             self._wanted.clear()
             try:
-                connection = self._connection()
-                connection.execute(_PASSIVE).fetchall()
-                with self._lock:
-                    connection.execute(_PASSIVE).fetchall()
+                write_back(self._connection(), self._lock)
             except (sqlite3.Error, StoreError) as error:
                 # The log grows until a commit writes it back; that one says what is wrong with the disk.
                 _log.warning("the write-ahead log was not written back: %s", error)
