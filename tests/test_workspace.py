@@ -233,6 +233,14 @@ def test_a_coroutine_is_refused_what_any_other_caller_would_be(ws):
     assert ws.store.position == 0
 
 
+def test_a_misspelt_argument_is_no_message(ws):
+    """Nothing of what was meant is left out without a word."""
+    chat = ws.conversation("telegram:42")
+    with pytest.raises(TypeError, match="auhtor"):
+        asyncio.run(chat.record_async("user", "hello", auhtor="telegram:7"))
+    assert ws.store.position == 0
+
+
 def test_redelivered_corrections_and_feedback_are_recorded_once(ws, answer):
     """A tap on a button that arrives twice counts once."""
     for _ in range(2):

@@ -131,9 +131,17 @@ class Chat:
         return message_of(await self._append_async(event, key, flush=flush))
 
     def _message(
-        self, role: Role, text: str, in_reply_to: Message | int | None, **about: Unpack[About]
+        self,
+        role: Role,
+        text: str,
+        in_reply_to: Message | int | None,
+        *,
+        author: str = "",
+        name: str = "",
+        sent_at: datetime | None = None,
+        attachments: Sequence[Attachment] = (),
+        model: str = "",
     ) -> MessageRecorded:
-        sent_at, attachments = about.get("sent_at"), tuple(about.get("attachments", ()))
         if role not in _ROLES:
             raise InvalidEventError(f"unknown role {role!r}; one of {', '.join(_ROLES)}")
         if not text and not attachments:
@@ -141,8 +149,7 @@ class Chat:
         if sent_at is not None and sent_at.tzinfo is None:
             raise InvalidEventError("sent_at has no time zone")
         answers = None if in_reply_to is None else self._number(in_reply_to)
-        author, name, model = about.get("author", ""), about.get("name", ""), about.get("model", "")
-        return MessageRecorded(role, text, author, name, sent_at, answers, attachments, model)
+        return MessageRecorded(role, text, author, name, sent_at, answers, tuple(attachments), model)
 
     @property
     def begun(self) -> bool:
