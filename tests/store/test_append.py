@@ -287,7 +287,7 @@ def test_threads_share_a_commit_and_only_the_refused_one_fails(store):
     with store.database.lock:
         for thread in threads:
             thread.start()
-        while len(store._waiting) < len(threads):
+        while len(store._committer._waiting) < len(threads):
             time.sleep(0.001)
     for thread in threads:
         thread.join()
@@ -316,7 +316,7 @@ class Interrupting(list):
 def test_an_interrupted_commit_tells_nobody_that_it_succeeded(store):
     """Ctrl-C in the thread that commits for others undoes the commit, and each of the others gets a typed error."""
     other = store._request([Append("conversation/b", [said("somebody else's")])])
-    store._waiting.append(other)
+    store._committer._waiting.append(other)
     with pytest.raises(KeyboardInterrupt):
         store.append("conversation/a", Interrupting([said("mine"), said("mine too")]))
 

@@ -86,9 +86,9 @@ def test_any_appends_do_what_a_list_would(empty, history):
         for opener, group in history:
             store = stores[opener]
             requests = [store._request(batch) for batch in group]
-            store._waiting.extend(requests)
+            store._committer._waiting.extend(requests)
             with store.database.lock:
-                store._commit_waiting()
+                store._committer._commit_waiting()
             for request, batch in zip(requests, group, strict=True):
                 answer = type(request.error) if request.error else [recorded.position for recorded in request.result]
                 assert answer == model.append(batch)

@@ -9,7 +9,8 @@ import pytest
 
 from trainerlib.errors import InvalidEventError, KeyConflictError, StoreError, VersionConflictError
 from trainerlib.events import MessageRecorded
-from trainerlib.store.eventstore import _QUEUE, EventStore
+from trainerlib.store.commits import QUEUE
+from trainerlib.store.eventstore import EventStore
 
 
 def said(text):
@@ -150,11 +151,11 @@ def test_what_waits_is_bounded(store):
         with store.database.lock:
             tasks = [asyncio.create_task(store.append_async("conversation/a", [said(str(n))])) for n in range(5_000)]
             await asyncio.sleep(0)
-            queued = len(store._waiting)
+            queued = len(store._committer._waiting)
         await asyncio.gather(*tasks)
         return queued
 
-    assert run(everybody()) == _QUEUE < 5_000
+    assert run(everybody()) == QUEUE < 5_000
     assert [recorded.event.text for recorded in store.read("conversation/a")] == [str(n) for n in range(5_000)]
 
 

@@ -92,7 +92,7 @@ def test_a_group_is_flushed_when_one_of_it_asks_for_that(store, add, statements)
             ]
             # Each of them runs until it waits.
             await asyncio.sleep(0)
-            assert len(store._waiting) == 2
+            assert len(store._committer._waiting) == 2
         await asyncio.gather(*waiting)
 
     asyncio.run(both())

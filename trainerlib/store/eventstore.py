@@ -1,8 +1,6 @@
 """The event store: append facts to streams, read them back in order.
 
-A writer takes the lock of the process, then that of the file, and commits everything that waits: whoever gets the
-lock first writes for all (group commit), so one caller pays no hand-over and many callers share one flush to the disk.
-Asynchronous callers hand their appends to a thread that does the same.
+How appends are committed, `trainerlib.store.commits` tells.
 
 >>> store = EventStore(tmp / "log.db")
 >>> [first] = store.append("conversation/a", [MessageRecorded("user", "When are you open?")])
@@ -18,15 +16,11 @@ trainerlib.errors.VersionConflictError: stream conversation/a is at version 1, n
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Self
@@ -35,7 +29,6 @@ import msgspec
 
 from trainerlib.codec import CODEC, Codec
 from trainerlib.errors import (
-    BusyError,
     InvalidEventError,
     LogMismatchError,
     StoreError,
@@ -43,18 +36,10 @@ from trainerlib.errors import (
 )
 from trainerlib.events import Event, RecordedEvent
 from trainerlib.store import projections, tables
-from trainerlib.store.batches import Batch, Encoded, Memory, NotAllNewError
+from trainerlib.store.batches import Batch, Encoded
+from trainerlib.store.commits import Committer, Request
 from trainerlib.store.database import Database, Synchronous
 from trainerlib.store.rows import LAST, PAGE, PEOPLE, Rows
-
-_GROUP = 512
-"""Most waiting appends one commit takes."""
-
-_QUEUE = 4_096
-"""Most appends that may wait for the writer; asynchronous callers stand in line for more."""
-
-_LOOK = 0.001
-"""Seconds until the first in line looks again."""
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
@@ -71,31 +56,6 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     events: Sequence[Event]
     keys: Sequence[str | None] = ()
     expected_version: int | None = None
-
-
-class _Request(msgspec.Struct, eq=False):
-    """Appends that are recorded together or not at all, and what became of them."""
-
-    appends: list[Encoded]
-    flush: bool = True
-    loop: asyncio.AbstractEventLoop | None = None
-    future: asyncio.Future[list[RecordedEvent]] | None = None
-    done: bool = False
-    error: BaseException | None = None
-    result: list[RecordedEvent] = []
-
-    def outcome(self) -> list[RecordedEvent]:
-        if self.error is not None:
-            raise self.error
-        return self.result
-
-
-class _Gate:
-    """Where the callers of one event loop stand in line while the queue is full."""
-
-    def __init__(self) -> None:
-        self.first = asyncio.Lock()
-        self.callers = 0
 
 
 class EventStore:
@@ -127,18 +87,9 @@ class EventStore:
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._codec = codec
-        self._clock = clock
         self._database = Database(Path(path), read_only=read_only, synchronous=synchronous, busy_timeout=busy_timeout)
-        self._waiting: deque[_Request] = deque()
-        self._memory = Memory()
+        self._committer = Committer(self._database, codec, clock)
         self._rows = Rows(self._database.query, tables.READING, codec)
-        self._wake = threading.Event()
-        self._writer: threading.Thread | None = None
-        self._gates: dict[asyncio.AbstractEventLoop, _Gate] = {}
-        self._closed = False
-        self._written = self._flushed = 0
-        # One thread: those who wait while it flushes are served by its next flush together.
-        self._flusher = ThreadPoolExecutor(1, thread_name_prefix="trainerlib-flush")
         try:
             self.log_id: str = self._database.query(tables.SELECT_LOG_ID)[0][0]
             self._refuse_cut_log()
@@ -180,7 +131,7 @@ class EventStore:
             InvalidEventError: an event cannot be written as JSON.
             StoreError: the file cannot be written; nothing was recorded.
         """
-        return self._submit(_Request([self._encoded(stream, events, keys, expected_version)]))
+        return self._committer.commit(Request([self._encoded(stream, events, keys, expected_version)]))
 
     def append_batch(self, appends: Iterable[Append]) -> list[RecordedEvent]:
         """Record many appends in one transaction, all or none: what an import does, thousands of events at a time.
@@ -194,7 +145,7 @@ class EventStore:
         Raises:
             As `append`.
         """
-        return self._submit(self._request(appends))
+        return self._committer.commit(self._request(appends))
 
     async def append_async(
         self,
@@ -215,58 +166,11 @@ class EventStore:
             flush: wait until a power cut would spare it. Otherwise it is there for everybody once this returns, no killed
                 process loses it, and a power cut spares it from the next append on that is flushed, or the next `flush`.
         """
-        request = _Request([self._encoded(stream, events, keys, expected_version)], flush)
-        if not flush and self._commit_now(request):
-            return request.outcome()
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[list[RecordedEvent]] = loop.create_future()
-        request.loop, request.future = loop, future
-        if len(self._waiting) >= _QUEUE or loop in self._gates:
-            await self._room(loop)
-        self._waiting.append(request)
-        if self._closed:
-            self._drain()
-        elif self._writer is None:
-            self._start_writer()
-        # One that is set already is not cleared before what waits is looked at.
-        if not self._wake.is_set():
-            self._wake.set()
-        return await future
+        request = Request([self._encoded(stream, events, keys, expected_version)], flush)
+        return await self._committer.commit_async(request)
 
-    def _commit_now(self, request: _Request) -> bool:
-        """Commit a request that waits for no disk in this thread, unless others write or wait.
-
-        A thread of its own would have to be given the interpreter at each of a commit's statements, by an event loop that
-        has other things to do.
-        """
-        lock = self._database.lock
-        if self._waiting or self._closed or not lock.acquire(blocking=False):
-            return False
-        try:
-            with self._database.impatient():
-                self._commit([request])
-        except BusyError:
-            return False
-        finally:
-            lock.release()
-        return True
-
-    async def _room(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Wait, behind those who do already, until the queue is no longer full."""
-        gate = self._gates.setdefault(loop, _Gate())
-        gate.callers += 1
-        try:
-            # Only the first in line looks again and again.
-            async with gate.first:
-                while len(self._waiting) >= _QUEUE:  # noqa: ASYNC110 - the writer would pay for telling
-                    await asyncio.sleep(_LOOK)
-        finally:
-            gate.callers -= 1
-            if not gate.callers:
-                del self._gates[loop]
-
-    def _request(self, appends: Iterable[Append]) -> _Request:
-        return _Request([self._encoded(*msgspec.structs.astuple(append)) for append in appends])
+    def _request(self, appends: Iterable[Append]) -> Request:
+        return Request([self._encoded(*msgspec.structs.astuple(append)) for append in appends])
 
     def _encoded(
         self, stream: str, events: Sequence[Event], keys: Sequence[str | None], expected_version: int | None
@@ -276,87 +180,15 @@ class EventStore:
         _refuse_unstorable(stream, keys)
         return Encoded(stream, events, self._codec.encode_all(events), keys or None, expected_version)
 
-    def _submit(self, request: _Request) -> list[RecordedEvent]:
-        lock = self._database.lock
-        if not self._waiting and lock.acquire(blocking=False):
-            # Nobody else writes or waits, so nobody has to be told.
-            try:
-                self._commit([request])
-            finally:
-                lock.release()
-            return request.outcome()
-        self._waiting.append(request)
-        with lock:
-            if not request.done:
-                self._commit_waiting(request)
-        return request.outcome()
-
-    def _commit_waiting(self, own: _Request | None = None) -> None:
-        """Commit a group of waiting requests; the caller holds the lock. `own` is always in the group."""
-        group: list[_Request] = []
-        while self._waiting and len(group) < _GROUP:
-            request = self._waiting.popleft()
-            group.append(request)
-            if request is own:
-                break
-        if not group:
-            return
-        try:
-            self._commit(group)
-        except Exception as error:  # noqa: BLE001 - each caller raises it
-            for request in group:
-                request.error = request.error or error
-        except BaseException:
-            # An interrupt of this thread: the others hear that they cannot rely on it.
-            for request in group:
-                request.error = request.error or StoreError(
-                    "the append was interrupted and may not be recorded; repeat it"
-                )
-            raise
-        finally:
-            _settle(group)
-        if own is not None and not own.done:
-            self._commit_waiting(own)
-
-    def _commit(self, group: list[_Request]) -> None:
-        if self._closed:
-            raise StoreError("the store is closed")
-        try:
-            self._transact(group, _record_together)
-        except NotAllNewError:
-            self._transact(group, _record_one_by_one)
-
-    def _transact(self, group: list[_Request], record: Callable[[Batch, list[_Request]], None]) -> None:
-        flush = any(request.flush for request in group)
-        database = self._database
-        try:
-            with nullcontext() if flush else database.unflushed(), database.locked_transaction as connection:
-                batch = Batch(connection, self._memory, self._clock() // 1000, self._codec)
-                record(batch, group)
-                if batch.placed:
-                    # In the same transaction, so this projection is always at the log's end and needs no checkpoint.
-                    projections.apply(connection, batch.placed)
-        except BaseException:
-            self._memory.forget()
-            raise
-        if batch.placed:
-            self._written = batch.placed[-1][1][-1].position
-            if flush:
-                self._flushed = self._written
-            database.write_back.recorded(sum([len(events) for _, events in batch.placed]))
-        elif flush:
-            # All of it was there before, and whoever recorded it may not have flushed it.
-            database.flush()
-
     @property
     def written(self) -> int:
         """Position of the last event that this store recorded."""
-        return self._written
+        return self._committer.written
 
     @property
     def flushed(self) -> int:
         """Up to which position a power cut spares what this store recorded."""
-        return self._flushed if self._database.flushes else self._written
+        return self._committer.flushed
 
     def flush(self) -> None:
         """Wait until a power cut would spare everything that this store recorded.
@@ -364,20 +196,11 @@ class EventStore:
         Raises:
             StoreError: the disk does not take it.
         """
-        self._flush(self._written)
+        self._committer.flush()
 
     async def flush_async(self) -> None:
         """`flush` for a coroutine: the event loop does not wait for the disk, and concurrent callers share flushes."""
-        written = self._written
-        if self.flushed < written:
-            await asyncio.get_running_loop().run_in_executor(self._flusher, self._flush, written)
-
-    def _flush(self, position: int) -> None:
-        if self.flushed < position:
-            written = self._written
-            self._database.flush()
-            # A group that was flushed meanwhile reaches further.
-            self._flushed = max(self._flushed, written)
+        await self._committer.flush_async()
 
     @contextmanager
     def rewriting(self, name: str) -> Iterator[tuple[sqlite3.Connection, Batch]]:
@@ -386,39 +209,18 @@ class EventStore:
         Args:
             name: what stands in the place of the person who is erased.
         """
-        if self._closed:
-            raise StoreError("the store is closed")
+        self._committer.refuse_closed()
         with self._database.transaction() as connection:
             [(before,)] = connection.execute("PRAGMA secure_delete")
             connection.execute("PRAGMA secure_delete = ON")
             try:
-                batch = Batch(connection, self._memory, self._clock() // 1000, self._codec)
+                batch = self._committer.batch(connection)
                 connection.execute(tables.OPEN_ERASING, (name,))
                 yield connection, batch
                 connection.execute(tables.CLOSE_ERASING)
             finally:
-                self._memory.forget()
+                self._committer.memory.forget()
                 connection.execute(f"PRAGMA secure_delete = {before}")
-
-    def _start_writer(self) -> None:
-        with self._database.lock:
-            if self._writer is None:
-                self._writer = threading.Thread(target=self._write_for_others, name="trainerlib-writer", daemon=True)
-                self._writer.start()
-
-    def _write_for_others(self) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            self._drain()
-            if self._closed:
-                return
-
-    def _drain(self) -> None:
-        """Commit whatever waits; once the store is closed, refuse it."""
-        while self._waiting:
-            with self._database.lock:
-                self._commit_waiting()
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -563,7 +365,7 @@ class EventStore:
         return self._database
 
     def _stream_id(self, stream: str) -> int | None:
-        known = None if stream.startswith(PEOPLE) else self._memory.stream_ids.get(stream)
+        known = None if stream.startswith(PEOPLE) else self._committer.memory.stream_ids.get(stream)
         if known is None:
             rows = self._database.query(tables.SELECT_STREAM_ID, (stream,))
             known = rows[0][0] if rows else None
@@ -630,19 +432,7 @@ class EventStore:
 
     def close(self) -> None:
         """Write what waits and close the file."""
-        if not self._closed:
-            self._drain()
-        self._closed = True
-        if self._writer is not None:
-            self._wake.set()
-            self._writer.join()
-        # Whoever came in between is refused.
-        self._drain()
-        self._flusher.shutdown()
-        try:
-            self.flush()
-        finally:
-            self._database.close()
+        self._committer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -662,53 +452,3 @@ def _refuse_unstorable(stream: str, keys: Iterable[str | None]) -> None:
         names.encode()
     except UnicodeEncodeError as error:
         raise InvalidEventError(f"{stream!r}: a stream name or key is not Unicode text: {error.reason}") from error
-
-
-def _record_together(batch: Batch, group: list[_Request]) -> None:
-    """Record a whole group as if it were one request, all of it new."""
-    if len(group) == 1:
-        group[0].result = batch.record_lone(group[0].appends)
-        return
-    done = batch.record_new([append for request in group for append in request.appends])
-    first = 0
-    for request in group:
-        last = first
-        for append in request.appends:
-            last += len(append.events)
-        request.result = done[first:last]
-        first = last
-
-
-def _record_one_by_one(batch: Batch, group: list[_Request]) -> None:
-    """Record each request of a group for itself; one that is refused is refused alone."""
-    for request in group:
-        try:
-            request.result = batch.record(request.appends)
-        except TrainerlibError as error:
-            request.error = error
-
-
-def _settle(group: list[_Request]) -> None:
-    """Tell everybody who waits; one call into each event loop however many of its callers are in the group."""
-    loops: dict[asyncio.AbstractEventLoop, list[_Request]] = {}
-    for request in group:
-        request.done = True
-        if request.loop is not None:
-            loops.setdefault(request.loop, []).append(request)
-    for loop, requests in loops.items():
-        try:
-            loop.call_soon_threadsafe(_resolve, requests)
-        except RuntimeError:
-            # The loop was closed: its callers are gone, what they recorded stays recorded.
-            continue
-
-
-def _resolve(requests: list[_Request]) -> None:
-    for request in requests:
-        future = request.future
-        if future is None or future.done():
-            continue
-        if request.error is not None:
-            future.set_exception(request.error)
-        else:
-            future.set_result(request.result)
