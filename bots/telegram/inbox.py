@@ -42,6 +42,9 @@ _KEPT = 48 * 3600
 _COMMITS = 500
 """Commits after which the write-ahead log is written back; one takes some four pages of it."""
 
+_LENGTH = 10 << 20
+"""Bytes of the write-ahead log that are there before they are needed; it is written back when it needs that many."""
+
 _APPLICATION = 0x54724962
 _VERSION = 1
 _SCHEMA = """
@@ -260,6 +263,11 @@ class Inbox:
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
+    def _lengthen(self) -> None:
+        # A full disk, or somebody who looks into the file: then it grows as it is used.
+        with suppress(sqlite3.Error, StoreError):
+            write_ahead.lengthen(self._beside, self._lock, self._log_file, _LENGTH)
+
     def _blank(self, connection: sqlite3.Connection) -> list[int]:
         spared = self._log.flushed if self._log is not None else 0
         over = [update for update, written in list(self._over.items()) if written <= spared]
@@ -283,6 +291,7 @@ class Inbox:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
             raise self._failed(error) from error
+        self._lengthen()
 
     def close(self) -> None:
         """Close the file."""

@@ -236,6 +236,17 @@ def test_the_write_ahead_log_is_written_back_when_what_is_done_is_settled(path):
         assert log.stat().st_size <= grown * 1.1
 
 
+def test_the_write_ahead_log_is_as_long_as_it_gets_before_it_is_needed(path):
+    """A flush of a log that grows takes the disk twice as long."""
+    log = path.with_name(f"{path.name}-wal")
+    with Inbox(path) as inbox:
+        inbox.tidy()
+        long = log.stat().st_size
+        for number in range(400):
+            inbox.put([entry(number)])
+        assert log.stat().st_size == long
+
+
 def test_what_is_done_is_settled_when_the_log_is_flushed_first(path, tmp_path):
     with EventStore(tmp_path / "log.db") as log, Inbox(path, log=log) as inbox:
         inbox.put([entry(1)])

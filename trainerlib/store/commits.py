@@ -287,7 +287,7 @@ class Committer:
             self._written = batch.placed[-1][1][-1].position
             if flush:
                 self._flushed = self._written
-            database.write_back.recorded(sum([len(events) for _, events in batch.placed]))
+            database.upkeep.recorded(sum([len(events) for _, events in batch.placed]))
         elif flush:
             # All of it was there before, and whoever recorded it may not have flushed it.
             database.flush()

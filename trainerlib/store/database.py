@@ -27,7 +27,7 @@ from trainerlib.errors import (
     StoreError,
 )
 from trainerlib.store import tables
-from trainerlib.store.writeback import WriteBack
+from trainerlib.store.upkeep import Upkeep
 
 Synchronous = Literal["FULL", "NORMAL", "OFF"]
 
@@ -35,7 +35,7 @@ _READERS = 5_000
 """Milliseconds that emptying the write-ahead log waits for readers."""
 
 _CHECKPOINT = 32_000
-"""Pages of the write-ahead log (128 MB) at which a commit writes it back itself, should `WriteBack` not have come to it."""
+"""Pages of the write-ahead log (128 MB) at which a commit writes it back itself, should `Upkeep` not have come to it."""
 
 _FAILURES: dict[int, tuple[type[StoreError], str]] = {
     sqlite3.SQLITE_FULL: (DiskFullError, "the disk is full; nothing was recorded"),
@@ -111,7 +111,7 @@ class Database:
 
     Attributes:
         flushes: whether a commit waits until a power cut would spare it.
-        write_back: is told how many events were committed.
+        upkeep: is told how many events were committed.
 
     Raises:
         NotFoundError: the directory is missing, or the file is and `read_only`.
@@ -131,7 +131,7 @@ class Database:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._closed = False
-        self.write_back = WriteBack(self.reader, self.lock)
+        self.upkeep = Upkeep(self.reader, self.lock, lengthens=self.flushes)
         try:
             if not path.parent.is_dir():
                 raise NotFoundError(f"{path.parent}: no such directory")
@@ -328,6 +328,7 @@ class Database:
             connection = _driver(self._writer)
             try:
                 connection.execute("VACUUM")
+                self.upkeep.emptied()
                 [patience] = connection.execute("PRAGMA busy_timeout").fetchone()
                 # While it waits for readers nobody can write.
                 connection.execute(f"PRAGMA busy_timeout = {min(patience, _READERS)}")
@@ -351,7 +352,7 @@ class Database:
 
     def close(self) -> None:
         """Close every connection; SQLite folds the write-ahead log into the file."""
-        self.write_back.close()
+        self.upkeep.close()
         self._closed = True
         self._engine.dispose()
         for connection in self._connections:
