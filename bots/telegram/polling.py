@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 SECONDS = 30
 """For which Telegram holds a question for updates open."""
 
+_MOST = 100
+"""Updates that Telegram hands over at once."""
+
 _ANSWER = 10
 """Seconds more for which an answer is waited for."""
 
@@ -28,6 +31,7 @@ async def poll(
     client: Client,
     *,
     until: asyncio.Event,
+    caught_up: asyncio.Event,
     pause: Callable[[int], Awaitable[None]],
     log: Any,
     seconds: int = SECONDS,
@@ -39,6 +43,7 @@ async def poll(
             a `StoreError` are given to it again.
         client: speaks to Telegram.
         until: ends it.
+        caught_up: set while nothing is known to wait at Telegram; not at the beginning, nor after a question that failed.
         pause: waits before the next try, given how many failed.
         log: where trouble is told.
         seconds: for which Telegram holds a question open.
@@ -50,14 +55,16 @@ async def poll(
 
     offset: int | None = None
     failed = 0
+    caught_up.clear()
     while not until.is_set():
         try:
-            updates = await _asked(client, offset, until, seconds)
+            updates = await _asked(client, offset, until, seconds if caught_up.is_set() else 0)
         except TelegramUnauthorizedError:
             raise
         except (ClientDecodeError, TelegramAPIError, OSError) as error:
             failed += 1
             log.warning("no updates", error=safe(error, client.token))
+            caught_up.clear()
             await pause(failed)
             continue
         try:
@@ -65,9 +72,12 @@ async def poll(
                 await take([msgspec.json.encode(one) for one in updates])
                 offset = max(offset or 0, updates[-1]["update_id"] + 1)
             failed = 0
+            if len(updates) < _MOST:
+                caught_up.set()
         except StoreError:
             # They stay with Telegram, which hands them over again with what others write meanwhile.
             failed += 1
+            caught_up.clear()
             await pause(failed)
 
 

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -48,6 +49,9 @@ _TEACHING = frozenset({"correct", "feedback"})
 
 _SETTLE = 1.0
 """Seconds after which what is done is written down where nothing else comes."""
+
+_UNREAD = 10.0
+"""Seconds for which what people wrote in the meantime is waited for before the bot looks for a message of its own."""
 
 _TIDY = 3_600
 """Times of that between two tidyings of the inbox."""
@@ -104,14 +108,24 @@ class TelegramBot:
         # Of updates that could not be kept, those whose senders were told so.
         self._warned: set[int] = set()
         self._stopping = asyncio.Event()
+        # Of a webhook nobody knows what Telegram still has for it.
+        self._caught_up = asyncio.Event()
+        self._caught_up.set()
 
     # --- taking updates ----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Ask Telegram for updates until the bot is stopped."""
+        self._caught_up.clear()
         async with self.working():
             await poll(
-                self.keep, self._client, until=self._stopping, pause=self._pause, log=self._log, seconds=self._seconds
+                self.keep,
+                self._client,
+                until=self._stopping,
+                caught_up=self._caught_up,
+                pause=self._pause,
+                log=self._log,
+                seconds=self._seconds,
             )
 
     @asynccontextmanager
@@ -312,8 +326,7 @@ class TelegramBot:
         if said.kind == "tap":
             await self._acknowledge(said.tap)
         request = await self._requests.made(said)
-        others = self._written(said.origin.chat) if first.doubtful else frozenset[int]()
-        place = self._place(said, request.caller.language, others)
+        place = self._place(said, request.caller.language)
         showing = Showing(self._sender, self._inbox, first, place)
         async with aclosing(self._says(said, request, first.entry.id)) as says:
             async for one in says:
@@ -343,8 +356,10 @@ class TelegramBot:
             # The update stays in the inbox until a power cut would spare this.
             await self._workspace.deliver_async(reply.id, [str(one) for one in ids], flush=False)
 
-    def _written(self, chat: int) -> frozenset[int]:
-        """Ids of the messages of a chat that wait here: people wrote these."""
+    async def _written(self, chat: int) -> frozenset[int]:
+        """Ids of the messages of a chat that wait here, and of those that Telegram still has: people wrote these."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._caught_up.wait(), _UNREAD)
         waiting = [one.told for chain in self._chains.values() for one in chain if one.told is not None]
         return frozenset(one.message for one in waiting if one.origin.chat == chat and one.kind != "tap")
 
@@ -381,7 +396,7 @@ class TelegramBot:
         for say in nothing:
             yield say
 
-    def _place(self, said: Told, language: str, others: frozenset[int] = frozenset()) -> Place:
+    def _place(self, said: Told, language: str) -> Place:
         origin = said.origin
         return Place(
             origin.chat,
@@ -390,7 +405,7 @@ class TelegramBot:
             origin.private,
             language,
             max(said.message, self._inbox.newest(origin.chat)) or None,
-            others,
+            partial(self._written, origin.chat),
         )
 
     # --- when something is down --------------------------------------------------------------------------------------

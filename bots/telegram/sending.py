@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from functools import cache
 from itertools import count, islice
@@ -81,7 +81,7 @@ class Place(msgspec.Struct, frozen=True):
             too: a message that the bot has after it can only be one whose id it was not told. One before that must never
             be given: what is looked for would be put in the place of another message. `None`, where the newest is not
             known for certain: then nothing is looked for.
-        others: ids of messages after `newest` that are known to be of the people; they need not be looked at.
+        others: finds out which messages after `newest` are of the people; they need not be looked at.
     """
 
     chat: int
@@ -90,7 +90,7 @@ class Place(msgspec.Struct, frozen=True):
     private: bool = True
     language: str = "en"
     newest: int | None = None
-    others: frozenset[int] = frozenset()
+    others: Callable[[], Awaitable[frozenset[int]]] | None = None
 
 
 class Tempo(msgspec.Struct, frozen=True):
@@ -231,7 +231,7 @@ class Sender:
         async with self._order(place.chat):
             newest = max(place.newest or 0, self._newest.get(place.chat, 0))
             while True:
-                message = await self._find(method, newest, place.others) if doubtful and newest else None
+                message = await self._find(method, newest, place) if doubtful and newest else None
                 if message is not None:
                     break
                 try:
@@ -246,11 +246,12 @@ class Sender:
             on_sent(message)
         return int(message)
 
-    async def _find(self, method: TelegramMethod[Any], newest: int, others: frozenset[int]) -> int | None:
+    async def _find(self, method: TelegramMethod[Any], newest: int, place: Place) -> int | None:
         """The id of a message that was sent already, if it is one of the next."""
         edit = _as_edit(method)
         if edit is None:
             return None
+        others = await place.others() if place.others is not None else frozenset[int]()
         for number in islice((one for one in count(newest + 1) if one not in others), _LOOKED_AT):
             edit.message_id = number
             with uncounted():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import signal
 import threading
@@ -99,3 +100,30 @@ def test_what_was_done_and_not_yet_written_down_does_not_hide_what_was_being_sen
         bot.terminate()
         bot.join(30)
         assert told(server, 1) == ["say hello", "say one", "say two", "say three"]
+
+
+def test_what_people_wrote_before_it_and_the_bot_has_not_read_yet_does_not_hide_what_was_being_sent(tmp_path):
+    workspace = tmp_path / "shop"
+    trainerlib.open(workspace).close()
+    said = [f"say {number}" for number in range(150)]
+    with TelegramServer() as server:
+        bot = telegram_bot.start(workspace, server, tmp_path / "log")
+        server.say("say hello", user=1, chat=1)
+        server.wait_for(lambda: told(server, 1) == ["say hello"], 30)
+        server.fail("getUpdates", Fault(502, times=math.inf))
+        server.fail("sendMessage", Fault(502))
+        server.fail("sendMessage", Fault(delay=5, after_acceptance=True))
+        server.say(said[0], user=1, chat=1)
+        server.wait_for(lambda: server.calls("sendMessage")[-1].status == 502, 30)
+        for text in said[1:]:
+            server.say(text, user=1, chat=1)
+        server.wait_for(lambda: told(server, 1)[-1] == said[0], 30)
+        # Telegram has it, and has not said so.
+        bot.kill()
+        bot.join()
+        server.mend()
+        bot = telegram_bot.start(workspace, server, tmp_path / "log")
+        server.wait_for(lambda: told(server, 1)[-1] == said[-1], 30)
+        bot.terminate()
+        bot.join(30)
+        assert told(server, 1) == ["say hello", *said]
