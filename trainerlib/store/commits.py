@@ -23,7 +23,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 
 import msgspec
 
@@ -214,8 +213,7 @@ class Committer:
         if self._waiting or self._closed or not lock.acquire(blocking=False):
             return False
         try:
-            with self._database.impatient():
-                self._commit([request])
+            self._commit([request], patient=False)
         except BusyError:
             return False
         finally:
@@ -263,18 +261,18 @@ class Committer:
         if own is not None and not own.done:
             self._commit_waiting(own)
 
-    def _commit(self, group: list[Request]) -> None:
+    def _commit(self, group: list[Request], *, patient: bool = True) -> None:
         self.refuse_closed()
         try:
-            self._transact(group, _record_together)
+            self._transact(group, _record_together, patient)
         except NotAllNewError:
-            self._transact(group, _record_one_by_one)
+            self._transact(group, _record_one_by_one, patient)
 
-    def _transact(self, group: list[Request], record: Callable[[Batch, list[Request]], None]) -> None:
+    def _transact(self, group: list[Request], record: Callable[[Batch, list[Request]], None], patient: bool) -> None:
         flush = any(request.flush for request in group)
         database = self._database
         try:
-            with nullcontext() if flush else database.unflushed(), database.locked_transaction as connection:
+            with database.writing(flush=flush, patient=patient) as connection:
                 batch = self.batch(connection)
                 record(batch, group)
                 if batch.placed:

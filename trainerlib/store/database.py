@@ -127,6 +127,8 @@ class Database:
         self.read_only = read_only
         self.flushes = synchronous == "FULL"
         self._patience = round(busy_timeout * 1000)
+        # As the writing connection is set.
+        self._flushing, self._patient = self.flushes, True
         self.lock = threading.Lock()
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
@@ -146,7 +148,7 @@ class Database:
             self._prepare_in_turn(busy_timeout)
             self._writer = self._engine.raw_connection()
             self._log = write_ahead.log_of(_driver(self._writer))
-            self.locked_transaction: AbstractContextManager[sqlite3.Connection] = _Writing(_driver(self._writer), path)
+            self._transaction = _Writing(_driver(self._writer), path)
         except (sqlite3.Error, DBAPIError) as error:
             self.close()
             raise translated(error, path) from error
@@ -270,20 +272,29 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Hold the write lock, of this process and then of the file; commit at the end, undo everything on an error."""
-        with self.lock, self.locked_transaction as connection:
+        with self.lock, self.writing() as connection:
             yield connection
 
-    @contextmanager
-    def unflushed(self) -> Iterator[None]:
-        """Transactions that do not wait for the disk, of which a killed process loses nothing; the caller holds the lock."""
-        writer = _driver(self._writer)
-        if self.flushes:
-            writer.execute("PRAGMA synchronous = NORMAL")
-        try:
-            yield
-        finally:
-            if self.flushes:
-                writer.execute("PRAGMA synchronous = FULL")
+    def writing(self, *, flush: bool = True, patient: bool = True) -> AbstractContextManager[sqlite3.Connection]:
+        """`transaction` for a caller that holds the lock of this process.
+
+        Args:
+            flush: the commit waits until a power cut would spare it, where the database flushes at all; a killed process
+                loses nothing either way.
+            patient: another process's write is waited for; else it is a `BusyError`.
+        """
+        self._set(flush=flush, patient=patient)
+        return self._transaction
+
+    def _set(self, *, flush: bool = True, patient: bool = True) -> None:
+        # Most transactions are like the one before: the pragmas would cost as much as an insert.
+        flush = flush and self.flushes
+        if flush != self._flushing:
+            _driver(self._writer).execute(f"PRAGMA synchronous = {'FULL' if flush else 'NORMAL'}")
+            self._flushing = flush
+        if patient != self._patient:
+            _driver(self._writer).execute(f"PRAGMA busy_timeout = {self._patience if patient else 0}")
+            self._patient = patient
 
     def flush(self) -> None:
         """Wait until the disk has every commit; meanwhile others may write.
@@ -293,20 +304,6 @@ class Database:
         """
         if self.flushes:
             write_ahead.flush(self._log)
-
-    @contextmanager
-    def impatient(self) -> Iterator[None]:
-        """Transactions that do not wait for another process's write; the caller holds the lock.
-
-        Raises:
-            BusyError: another process writes.
-        """
-        writer = _driver(self._writer)
-        writer.execute("PRAGMA busy_timeout = 0")
-        try:
-            yield
-        finally:
-            writer.execute(f"PRAGMA busy_timeout = {self._patience}")
 
     @contextmanager
     def bulk(self) -> Iterator[None]:
@@ -327,15 +324,15 @@ class Database:
         with self.lock:
             connection = _driver(self._writer)
             try:
+                self._set()
                 connection.execute("VACUUM")
                 self.upkeep.emptied()
-                [patience] = connection.execute("PRAGMA busy_timeout").fetchone()
                 # While it waits for readers nobody can write.
-                connection.execute(f"PRAGMA busy_timeout = {min(patience, _READERS)}")
+                connection.execute(f"PRAGMA busy_timeout = {min(self._patience, _READERS)}")
                 try:
                     return not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
                 finally:
-                    connection.execute(f"PRAGMA busy_timeout = {patience}")
+                    connection.execute(f"PRAGMA busy_timeout = {self._patience}")
             except sqlite3.Error as error:
                 raise translated(error, self.path) from error
 

@@ -22,10 +22,10 @@ from trainerlib.write_ahead import lengthen, log_of, write_back
 _EVENTS = 2_000
 """Events after which it is worth while to write the log back; one takes one to four pages of it."""
 
-_FEW = 12
+_FEW = 6
 """Events after which it is lengthened; they take less than what is added."""
 
-_PIECE = 256 << 10
+_PIECE = 128 << 10
 """Bytes by which it is lengthened: hardly longer to flush than a commit."""
 
 _LENGTH = 32 << 20
