@@ -1,4 +1,4 @@
-"""SQLite's write-ahead logs: flushed, and written back, by somebody else than who commits.
+"""SQLite's write-ahead logs: flushed, lengthened and written back by somebody else than who commits.
 
 A commit with `PRAGMA synchronous = NORMAL` waits for nothing but the system's memory; it survives a killed process. A flush
 of the write-ahead log afterwards makes it survive a power cut, as `FULL` would have done at once, and may be made by another
@@ -11,14 +11,16 @@ before is flushed in about half the time.
 >>> connection.execute("PRAGMA journal_mode = WAL").fetchall()
 [('wal',)]
 >>> _ = connection.execute("CREATE TABLE words(word)")
->>> log = log_of(connection)
->>> log.name
+>>> log = WriteAheadLog(connection)
+>>> log.path.name
 'words.db-wal'
->>> flush(log)
->>> lengthen(connection, threading.Lock(), log, 1 << 20) >> 20
+>>> log.flush()
+>>> with sqlite3.connect(tmp / "words.db") as other:
+...     log.lengthen(other, threading.Lock(), 1 << 20) >> 20
+...     log.write_back(other, threading.Lock())
 1
->>> write_back(connection, threading.Lock())
->>> connection.close()
+>>> log.close(), other.close(), connection.close()
+(None, None, None)
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import weakref
 from pathlib import Path
 
 from trainerlib.errors import StoreError
@@ -33,81 +36,105 @@ from trainerlib.errors import StoreError
 _PASSIVE = "PRAGMA wal_checkpoint(PASSIVE)"
 
 
-def log_of(connection: sqlite3.Connection) -> Path:
-    """The write-ahead log of a connection's file: beside the file itself, whatever links lead to it."""
-    [(_, _, file), *_] = connection.execute("PRAGMA database_list").fetchall()
-    return Path(f"{file}-wal")
-
-
-def flush(log: Path) -> None:
-    """Wait until the disk has every commit of a database that is open.
-
-    What is no longer in the log was flushed into the file before the log began anew.
+class WriteAheadLog:
+    """The write-ahead log of a database, for as long as somebody has the database open.
 
     Args:
-        log: of the database, as `log_of` names it.
+        connection: to the database. Its log is beside the file itself, whatever links lead to that.
 
-    Raises:
-        StoreError: the disk does not take it.
+    Attributes:
+        path: the file.
     """
-    try:
-        descriptor = os.open(log, os.O_RDWR)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        [(_, _, file), *_] = connection.execute("PRAGMA database_list").fetchall()
+        self.path = Path(f"{file}-wal")
+        self._opening = threading.Lock()
+        # Kept open: to open it each time is two more waits for the interpreter, in a thread that has it from a busy one.
+        self._descriptor: int | None = None
+
+    def flush(self) -> None:
+        """Wait until the disk has every commit.
+
+        What is no longer in the log was flushed into the file before the log began anew.
+
+        Raises:
+            StoreError: the disk does not take it.
+        """
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise StoreError(f"{log}: {error.strerror}") from error
-
-
-def lengthen(connection: sqlite3.Connection, lock: threading.Lock, log: Path, by: int) -> int:
-    """Write zeros behind the end of the log, for SQLite to overwrite.
-
-    SQLite takes them for the rest of an older log: no frame is one of page 0
-    (https://sqlite.org/fileformat2.html#the_write_ahead_log).
-
-    Args:
-        connection: one that nobody commits with; from then on it waits for nobody who writes.
-        lock: held by whoever commits.
-        log: of the database, as `log_of` names it.
-        by: how many zeros.
-
-    Returns:
-        The log's length in bytes.
-
-    Raises:
-        sqlite3.Error: another process writes.
-        StoreError: the disk does not take it.
-    """
-    connection.execute("PRAGMA busy_timeout = 0")
-    with lock:
-        # No other process appends to the log meanwhile.
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            with log.open("r+b", buffering=0) as file:
-                file.seek(0, os.SEEK_END)
-                file.write(bytes(by))
-                length = file.tell()
+            # As SQLite does: of the times of the last change nobody needs to be sure.
+            getattr(os, "fdatasync", os.fsync)(self._opened())
         except OSError as error:
-            raise StoreError(f"{log}: {error.strerror}") from error
-        finally:
-            connection.execute("ROLLBACK")
-    flush(log)
-    return length
+            raise self._refused(error) from error
 
+    def lengthen(self, connection: sqlite3.Connection, lock: threading.Lock, by: int) -> int:
+        """Write zeros behind the end of the log, for SQLite to overwrite.
 
-def write_back(connection: sqlite3.Connection, lock: threading.Lock) -> None:
-    """Write the log back into the file: nearly all of it while others commit, the rest while they wait.
+        SQLite takes them for the rest of an older log: no frame is one of page 0
+        (https://sqlite.org/fileformat2.html#the_write_ahead_log).
 
-    Only a log that was written back to its end starts again at its beginning instead of growing.
+        Args:
+            connection: one that nobody commits with; from then on it waits for nobody who writes.
+            lock: held by whoever commits.
+            by: how many zeros.
 
-    Args:
-        connection: one that nobody commits with.
-        lock: held by whoever commits.
+        Returns:
+            The log's length in bytes.
 
-    Raises:
-        sqlite3.Error: the disk does not take it.
-    """
-    connection.execute(_PASSIVE).fetchall()
-    with lock:
+        Raises:
+            sqlite3.Error: another process writes.
+            StoreError: the disk does not take it.
+        """
+        connection.execute("PRAGMA busy_timeout = 0")
+        with lock:
+            # No other process appends to the log meanwhile.
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                with self.path.open("r+b", buffering=0) as file:
+                    file.seek(0, os.SEEK_END)
+                    file.write(bytes(by))
+                    length = file.tell()
+            except OSError as error:
+                raise self._refused(error) from error
+            finally:
+                connection.execute("ROLLBACK")
+        self.flush()
+        return length
+
+    def write_back(self, connection: sqlite3.Connection, lock: threading.Lock) -> None:
+        """Write the log back into the file: nearly all of it while others commit, the rest while they wait.
+
+        Only a log that was written back to its end starts again at its beginning instead of growing.
+
+        Args:
+            connection: one that nobody commits with.
+            lock: held by whoever commits.
+
+        Raises:
+            sqlite3.Error: the disk does not take it.
+        """
         connection.execute(_PASSIVE).fetchall()
+        with lock:
+            connection.execute(_PASSIVE).fetchall()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._opening:
+            if self._descriptor is not None:
+                self._closing()
+            self._descriptor = None
+
+    def _opened(self) -> int:
+        descriptor = self._descriptor
+        if descriptor is None:
+            with self._opening:
+                if self._descriptor is None:
+                    self._descriptor = os.open(self.path, os.O_RDWR)
+                    # Also of a database that nobody closes.
+                    self._closing = weakref.finalize(self, os.close, self._descriptor)
+                    self._closing.atexit = False
+                descriptor = self._descriptor
+        return descriptor
+
+    def _refused(self, error: OSError) -> StoreError:
+        return StoreError(f"{self.path}: {error.strerror}")

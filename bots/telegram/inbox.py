@@ -30,8 +30,8 @@ from typing import Protocol, Self
 
 import msgspec
 
-from trainerlib import write_ahead
 from trainerlib.errors import NewerDatabaseError, NotADatabaseError, StoreError
+from trainerlib.write_ahead import WriteAheadLog
 
 FILE = "inbox.db"
 """Its name in a workspace."""
@@ -123,7 +123,7 @@ class Inbox:
             self._connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare()
-                self._log_file = write_ahead.log_of(self._connection)
+                self._write_ahead = WriteAheadLog(self._connection)
                 self._beside = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
             except BaseException:
                 self._connection.close()
@@ -159,7 +159,7 @@ class Inbox:
         try:
             # The disk alone is waited for in a thread: a transaction there would have to be given the interpreter at each
             # of its statements.
-            await asyncio.to_thread(write_ahead.flush, self._log_file)
+            await asyncio.to_thread(self._write_ahead.flush)
         except BaseException:
             # Nobody does them now, nor is Telegram told that they are here.
             self._undone.update(new)
@@ -259,14 +259,14 @@ class Inbox:
     def _write_back(self) -> None:
         self._commits = 0
         try:
-            write_ahead.write_back(self._beside, self._lock)
+            self._write_ahead.write_back(self._beside, self._lock)
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
     def _lengthen(self) -> None:
         # A full disk, or somebody who looks into the file: then it grows as it is used.
         with suppress(sqlite3.Error, StoreError):
-            write_ahead.lengthen(self._beside, self._lock, self._log_file, _LENGTH)
+            self._write_ahead.lengthen(self._beside, self._lock, _LENGTH)
 
     def _blank(self, connection: sqlite3.Connection) -> list[int]:
         spared = self._log.flushed if self._log is not None else 0
@@ -298,6 +298,7 @@ class Inbox:
         # What is not written down is done once more at the next start.
         with suppress(StoreError):
             self.settle()
+        self._write_ahead.close()
         self._beside.close()
         self._connection.close()
 

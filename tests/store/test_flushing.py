@@ -19,6 +19,7 @@ from trainerlib.events import MessageRecorded
 from trainerlib.store.eventstore import EventStore
 
 STREAM = "conversation/telegram:42"
+_FLUSH = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
 
 
 @pytest.fixture
@@ -36,14 +37,14 @@ def add(store):
 def flushed(monkeypatch):
     """Files that were flushed beside SQLite's own commits."""
     files = []
-    flush = os.fsync
+    flush = getattr(os, _FLUSH)
 
     def watched(file):
         opened = Path(f"/proc/self/fd/{file}")
         files.append(opened.readlink().name if opened.exists() else "log.db-wal")
         flush(file)
 
-    monkeypatch.setattr(os, "fsync", watched)
+    monkeypatch.setattr(os, _FLUSH, watched)
     return files
 
 
@@ -172,7 +173,7 @@ def test_a_disk_that_does_not_take_it_is_told(store, add, monkeypatch):
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", broken)
+        patch.setattr(os, _FLUSH, broken)
         with pytest.raises(StoreError, match="Input/output error"):
             store.flush()
     assert store.flushed == 0

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from trainerlib import write_ahead
 from trainerlib.errors import StoreError
 from trainerlib.events import MessageRecorded
 from trainerlib.store.eventstore import EventStore
 from trainerlib.store.upkeep import _EVENTS, _FEW, _PIECE
+from trainerlib.write_ahead import WriteAheadLog
 
 
 def said(count):
@@ -152,12 +152,14 @@ def test_a_log_is_not_lengthened_while_somebody_else_writes(path):
         store.append("conversation/a", said(1))
         other.execute("BEGIN IMMEDIATE")
         before = length(path)
-        beside, log = store.database.reader(), write_ahead.log_of(store.database.reader())
+        beside = store.database.reader()
+        log = WriteAheadLog(beside)
         with pytest.raises(sqlite3.OperationalError, match="locked"):
-            write_ahead.lengthen(beside, store.database.lock, log, _PIECE)
+            log.lengthen(beside, store.database.lock, _PIECE)
         assert length(path) == before
         other.execute("ROLLBACK")
-        assert write_ahead.lengthen(beside, store.database.lock, log, _PIECE) == before + _PIECE
+        assert log.lengthen(beside, store.database.lock, _PIECE) == before + _PIECE
+        log.close()
 
 
 def test_a_log_that_nobody_flushes_is_not_lengthened(path):
@@ -179,6 +181,8 @@ def test_a_log_that_an_erasure_emptied_is_lengthened_again(path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_a_disk_without_room_for_zeros_is_a_typed_error(store):
     store.append("conversation/a", said(1))
+    log = WriteAheadLog(store.database.reader())
+    log.path = Path("/dev/full")
     with pytest.raises(StoreError, match="No space left on device"):
-        write_ahead.lengthen(store.database.reader(), store.database.lock, Path("/dev/full"), _PIECE)
+        log.lengthen(store.database.reader(), store.database.lock, _PIECE)
     store.append("conversation/a", said(1))

@@ -193,7 +193,7 @@ def test_an_update_that_could_not_be_flushed_is_new_the_next_time(path, monkeypa
 
     with Inbox(path) as inbox:
         with monkeypatch.context() as patch:
-            patch.setattr(os, "fsync", broken)
+            patch.setattr(os, "fdatasync" if hasattr(os, "fdatasync") else "fsync", broken)
             with pytest.raises(StoreError, match="Input/output error"):
                 asyncio.run(inbox.keep([entry(1)]))
         assert asyncio.run(inbox.keep([entry(1), entry(2)])) == [1, 2]

@@ -15,7 +15,6 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
-from trainerlib import write_ahead
 from trainerlib.errors import (
     BusyError,
     CorruptError,
@@ -28,6 +27,7 @@ from trainerlib.errors import (
 )
 from trainerlib.store import tables
 from trainerlib.store.upkeep import Upkeep
+from trainerlib.write_ahead import WriteAheadLog
 
 Synchronous = Literal["FULL", "NORMAL", "OFF"]
 
@@ -133,7 +133,6 @@ class Database:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._closed = False
-        self.upkeep = Upkeep(self.reader, self.lock, lengthens=self.flushes)
         try:
             if not path.parent.is_dir():
                 raise NotFoundError(f"{path.parent}: no such directory")
@@ -147,13 +146,14 @@ class Database:
         try:
             self._prepare_in_turn(busy_timeout)
             self._writer = self._engine.raw_connection()
-            self._log = write_ahead.log_of(_driver(self._writer))
+            self._log = WriteAheadLog(_driver(self._writer))
+            self.upkeep = Upkeep(self.reader, self.lock, self._log, lengthens=self.flushes)
             self._transaction = _Writing(_driver(self._writer), path)
         except (sqlite3.Error, DBAPIError) as error:
-            self.close()
+            self._disconnect()
             raise translated(error, path) from error
         except BaseException:
-            self.close()
+            self._disconnect()
             raise
 
     def _make_engine(self, synchronous: Synchronous, busy_timeout: float) -> Engine:
@@ -303,7 +303,7 @@ class Database:
             StoreError: the disk does not take it.
         """
         if self.flushes:
-            write_ahead.flush(self._log)
+            self._log.flush()
 
     @contextmanager
     def bulk(self) -> Iterator[None]:
@@ -350,6 +350,10 @@ class Database:
     def close(self) -> None:
         """Close every connection; SQLite folds the write-ahead log into the file."""
         self.upkeep.close()
+        self._log.close()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         self._closed = True
         self._engine.dispose()
         for connection in self._connections:

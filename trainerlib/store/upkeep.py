@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from trainerlib.errors import StoreError
-from trainerlib.write_ahead import lengthen, log_of, write_back
+from trainerlib.write_ahead import WriteAheadLog
 
 _EVENTS = 2_000
 """Events after which it is worth while to write the log back; one takes one to four pages of it."""
@@ -43,12 +43,16 @@ class Upkeep:
     Args:
         connection: gives the calling thread a connection.
         lock: held by whoever writes.
+        log: what is looked after.
         lengthens: commits are flushed.
     """
 
-    def __init__(self, connection: Callable[[], sqlite3.Connection], lock: threading.Lock, *, lengthens: bool) -> None:
+    def __init__(
+        self, connection: Callable[[], sqlite3.Connection], lock: threading.Lock, log: WriteAheadLog, *, lengthens: bool
+    ) -> None:
         self._connection = connection
         self._lock = lock
+        self._log = log
         self._lengthens = lengthens
         self._long = not lengthens
         # Since the log was written back, and at how many of them there is something to do.
@@ -86,8 +90,7 @@ class Upkeep:
 
     def _lengthen(self) -> None:
         try:
-            connection = self._connection()
-            self._long = lengthen(connection, self._lock, log_of(connection), _PIECE) >= _LENGTH
+            self._long = self._log.lengthen(self._connection(), self._lock, _PIECE) >= _LENGTH
         except sqlite3.Error:
             # Another process writes: the next time.
             return
@@ -97,7 +100,7 @@ class Upkeep:
 
     def _write_back(self) -> None:
         try:
-            write_back(self._connection(), self._lock)
+            self._log.write_back(self._connection(), self._lock)
         except (sqlite3.Error, StoreError) as error:
             # The log grows until a commit writes it back; that one says what is wrong with the disk.
             _log.warning("the write-ahead log was not written back: %s", error)
