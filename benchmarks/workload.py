@@ -170,8 +170,7 @@ def empty(path: Path) -> Path:
 
 
 def copied(source: Path, target: Path) -> Path:
-    """A copy that is on the disk, so that writing it back disturbs nothing that is measured later."""
+    """A copy, when the disk has it and all that was written before: else it would get that while something is measured."""
     shutil.copyfile(source, target)
-    with target.open("rb") as file:
-        os.fsync(file.fileno())
+    os.sync()
     return target
