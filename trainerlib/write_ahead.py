@@ -62,8 +62,7 @@ class WriteAheadLog:
             StoreError: the disk does not take it.
         """
         try:
-            # As SQLite does: of the times of the last change nobody needs to be sure.
-            getattr(os, "fdatasync", os.fsync)(self._opened())
+            _flush(self._opened())
         except OSError as error:
             raise self._refused(error) from error
 
@@ -86,19 +85,23 @@ class WriteAheadLog:
             StoreError: the disk does not take it.
         """
         connection.execute("PRAGMA busy_timeout = 0")
-        with lock:
-            # No other process appends to the log meanwhile.
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                with self.path.open("r+b", buffering=0) as file:
-                    file.seek(0, os.SEEK_END)
-                    file.write(bytes(by))
-                    length = file.tell()
-            except OSError as error:
-                raise self._refused(error) from error
-            finally:
-                connection.execute("ROLLBACK")
-        self.flush()
+        try:
+            # The system tells of a write that failed once for each time a file was opened: what this flush is told of, the
+            # next one of those who committed is told of too.
+            self._opened()
+            with self.path.open("r+b", buffering=0) as file:
+                with lock:
+                    # No other process appends to the log meanwhile.
+                    connection.execute("BEGIN IMMEDIATE")
+                    try:
+                        file.seek(0, os.SEEK_END)
+                        file.write(bytes(by))
+                        length = file.tell()
+                    finally:
+                        connection.execute("ROLLBACK")
+                _flush(file.fileno())
+        except OSError as error:
+            raise self._refused(error) from error
         return length
 
     def write_back(self, connection: sqlite3.Connection, lock: threading.Lock) -> None:
@@ -138,3 +141,8 @@ class WriteAheadLog:
 
     def _refused(self, error: OSError) -> StoreError:
         return StoreError(f"{self.path}: {error.strerror}")
+
+
+def _flush(descriptor: int) -> None:
+    # As SQLite does: of the times of the last change nobody needs to be sure.
+    getattr(os, "fdatasync", os.fsync)(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import threading
@@ -13,6 +14,7 @@ import pytest
 
 from trainerlib.errors import StoreError
 from trainerlib.events import MessageRecorded
+from trainerlib.store import upkeep
 from trainerlib.store.eventstore import EventStore
 from trainerlib.store.upkeep import _EVENTS, _FEW, _PIECE
 from trainerlib.write_ahead import WriteAheadLog
@@ -168,7 +170,9 @@ def test_a_log_that_nobody_flushes_is_not_lengthened(path):
         assert threads() == []
 
 
-def test_a_log_that_an_erasure_emptied_is_lengthened_again(path):
+def test_a_log_that_an_erasure_emptied_is_lengthened_again(path, monkeypatch):
+    """Though it had been long enough."""
+    monkeypatch.setattr(upkeep, "_LENGTH", _PIECE)
     with EventStore(path) as store:
         store.append("conversation/a", said(_FEW))
         eventually(lambda: lengthened(path))
@@ -186,3 +190,17 @@ def test_a_disk_without_room_for_zeros_is_a_typed_error(store):
     with pytest.raises(StoreError, match="No space left on device"):
         log.lengthen(store.database.reader(), store.database.lock, _PIECE)
     store.append("conversation/a", said(1))
+
+
+def test_who_lengthens_a_log_is_told_of_no_failure_in_the_place_of_those_who_commit(store, monkeypatch):
+    """The system tells of a write that failed once for each time the file was opened."""
+    flush = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
+    descriptors = []
+    monkeypatch.setattr(os, flush, descriptors.append)
+    store.append("conversation/a", said(1))
+    log = WriteAheadLog(store.database.reader())
+    log.lengthen(store.database.reader(), store.database.lock, _PIECE)
+    log.flush()
+    lengthening, committing = descriptors
+    assert lengthening != committing
+    log.close()

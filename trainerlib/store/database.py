@@ -146,8 +146,8 @@ class Database:
         try:
             self._prepare_in_turn(busy_timeout)
             self._writer = self._engine.raw_connection()
-            self._log = WriteAheadLog(_driver(self._writer))
-            self.upkeep = Upkeep(self.reader, self.lock, self._log, lengthens=self.flushes)
+            self._write_ahead = WriteAheadLog(_driver(self._writer))
+            self.upkeep = Upkeep(self.reader, self.lock, self._write_ahead, lengthens=self.flushes)
             self._transaction = _Writing(_driver(self._writer), path)
         except (sqlite3.Error, DBAPIError) as error:
             self._disconnect()
@@ -283,10 +283,10 @@ class Database:
                 loses nothing either way.
             patient: another process's write is waited for; else it is a `BusyError`.
         """
-        self._set(flush=flush, patient=patient)
+        self._adjust(flush=flush, patient=patient)
         return self._transaction
 
-    def _set(self, *, flush: bool = True, patient: bool = True) -> None:
+    def _adjust(self, *, flush: bool = True, patient: bool = True) -> None:
         # Most transactions are like the one before: the pragmas would cost as much as an insert.
         flush = flush and self.flushes
         if flush != self._flushing:
@@ -303,7 +303,7 @@ class Database:
             StoreError: the disk does not take it.
         """
         if self.flushes:
-            self._log.flush()
+            self._write_ahead.flush()
 
     @contextmanager
     def bulk(self) -> Iterator[None]:
@@ -324,7 +324,7 @@ class Database:
         with self.lock:
             connection = _driver(self._writer)
             try:
-                self._set()
+                self._adjust()
                 connection.execute("VACUUM")
                 self.upkeep.emptied()
                 # While it waits for readers nobody can write.
@@ -350,7 +350,7 @@ class Database:
     def close(self) -> None:
         """Close every connection; SQLite folds the write-ahead log into the file."""
         self.upkeep.close()
-        self._log.close()
+        self._write_ahead.close()
         self._disconnect()
 
     def _disconnect(self) -> None:

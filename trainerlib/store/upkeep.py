@@ -43,21 +43,25 @@ class Upkeep:
     Args:
         connection: gives the calling thread a connection.
         lock: held by whoever writes.
-        log: what is looked after.
+        write_ahead: what is looked after.
         lengthens: commits are flushed.
     """
 
     def __init__(
-        self, connection: Callable[[], sqlite3.Connection], lock: threading.Lock, log: WriteAheadLog, *, lengthens: bool
+        self,
+        connection: Callable[[], sqlite3.Connection],
+        lock: threading.Lock,
+        write_ahead: WriteAheadLog,
+        *,
+        lengthens: bool,
     ) -> None:
         self._connection = connection
         self._lock = lock
-        self._log = log
+        self._write_ahead = write_ahead
         self._lengthens = lengthens
         self._long = not lengthens
-        # Since the log was written back, and at how many of them there is something to do.
-        self._events = 0
-        self._next = _EVENTS if self._long else _FEW
+        # Events since the log was written back, and since it was lengthened.
+        self._events = self._few = 0
         self._wanted = threading.Event()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -65,7 +69,8 @@ class Upkeep:
     def recorded(self, events: int) -> None:
         """So many events were committed; the caller holds the lock."""
         self._events += events
-        if self._events >= self._next and not self._ended.is_set():
+        self._few += events
+        if (self._events >= _EVENTS or (self._few >= _FEW and not self._long)) and not self._ended.is_set():
             self._wanted.set()
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="trainerlib-upkeep", daemon=True)
@@ -82,15 +87,15 @@ class Upkeep:
         while self._wanted.wait() and not self._ended.is_set():
             self._wanted.clear()
             if not self._long:
+                self._few = 0
                 self._lengthen()
             if self._events >= _EVENTS:
                 self._events = 0
                 self._write_back()
-            self._next = _EVENTS if self._long else min(self._events + _FEW, _EVENTS)
 
     def _lengthen(self) -> None:
         try:
-            self._long = self._log.lengthen(self._connection(), self._lock, _PIECE) >= _LENGTH
+            self._long = self._write_ahead.lengthen(self._connection(), self._lock, _PIECE) >= _LENGTH
         except sqlite3.Error:
             # Another process writes: the next time.
             return
@@ -100,7 +105,7 @@ class Upkeep:
 
     def _write_back(self) -> None:
         try:
-            self._log.write_back(self._connection(), self._lock)
+            self._write_ahead.write_back(self._connection(), self._lock)
         except (sqlite3.Error, StoreError) as error:
             # The log grows until a commit writes it back; that one says what is wrong with the disk.
             _log.warning("the write-ahead log was not written back: %s", error)
