@@ -112,7 +112,8 @@ class Inbox:
         self._path = path
         self._log = log
         self._clock = clock
-        self._lock = threading.Lock()
+        # Each held by whoever uses a connection: the one that everything is written with, and the one for upkeep.
+        self._lock, self._upkeep = threading.Lock(), threading.Lock()
         # Done, and not written down yet: how far the log was then.
         self._over: dict[int, int] = {}
         # In the file, and as new the next time.
@@ -259,13 +260,14 @@ class Inbox:
     def _write_back(self) -> None:
         self._commits = 0
         try:
-            self._write_ahead.write_back(self._beside, self._lock)
+            with self._upkeep:
+                self._write_ahead.write_back(self._beside, self._lock)
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
     def _lengthen(self) -> None:
         # A full disk, or somebody who looks into the file: then it grows as it is used.
-        with suppress(sqlite3.Error, StoreError):
+        with self._upkeep, suppress(sqlite3.Error, StoreError):
             self._write_ahead.lengthen(self._beside, self._lock, _LENGTH)
 
     def _blank(self, connection: sqlite3.Connection) -> list[int]:
@@ -298,9 +300,11 @@ class Inbox:
         # What is not written down is done once more at the next start.
         with suppress(StoreError):
             self.settle()
-        self._write_ahead.close()
-        self._beside.close()
-        self._connection.close()
+        # The thread of a coroutine that was cancelled may be at work with either.
+        with self._upkeep, self._lock:
+            self._write_ahead.close()
+            self._beside.close()
+            self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -315,14 +319,15 @@ class Inbox:
         with self._lock:
             try:
                 connection.execute("BEGIN IMMEDIATE")
-                yield connection
-                connection.execute("COMMIT")
-                self._commits += 1
+                try:
+                    yield connection
+                    connection.execute("COMMIT")
+                    self._commits += 1
+                finally:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
             except sqlite3.Error as error:
                 raise self._failed(error) from error
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
 
     def _failed(self, error: sqlite3.Error) -> StoreError:
         return StoreError(f"{self._path.name}: {error}")

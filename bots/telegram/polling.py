@@ -43,7 +43,7 @@ async def poll(
             a `StoreError` are given to it again.
         client: speaks to Telegram.
         until: ends it.
-        caught_up: set while nothing is known to wait at Telegram; not at the beginning, nor after a question that failed.
+        caught_up: set while nothing is known to wait at Telegram; while it is not, Telegram holds no question open.
         pause: waits before the next try, given how many failed.
         log: where trouble is told.
         seconds: for which Telegram holds a question open.
@@ -55,7 +55,6 @@ async def poll(
 
     offset: int | None = None
     failed = 0
-    caught_up.clear()
     while not until.is_set():
         try:
             updates = await _asked(client, offset, until, seconds if caught_up.is_set() else 0)
@@ -74,6 +73,8 @@ async def poll(
             failed = 0
             if len(updates) < _MOST:
                 caught_up.set()
+            else:
+                caught_up.clear()
         except StoreError:
             # They stay with Telegram, which hands them over again with what others write meanwhile.
             failed += 1

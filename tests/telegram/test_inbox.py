@@ -7,6 +7,8 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from contextlib import closing
 
 import pytest
@@ -221,6 +223,26 @@ def test_an_update_whose_keeping_was_cancelled_is_new_the_next_time(path):
 
     with Inbox(path) as inbox:
         assert asyncio.run(cancelled(inbox)) == [1]
+
+
+def test_it_is_closed_under_nobodys_hands(path):
+    """As a bot does whose upkeep, in a thread, outlives the coroutine that asked for it."""
+    refused = []
+
+    def keep_up(inbox):
+        try:
+            while True:
+                inbox.tidy()
+        except StoreError as error:
+            refused.append(str(error))
+
+    for milliseconds in range(20):
+        with Inbox(path) as inbox:
+            thread = threading.Thread(target=keep_up, args=(inbox,))
+            thread.start()
+            time.sleep(milliseconds / 1000)
+        thread.join()
+    assert refused == ["inbox.db: Cannot operate on a closed database."] * 20
 
 
 def test_the_write_ahead_log_is_written_back_when_what_is_done_is_settled(path):
