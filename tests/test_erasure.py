@@ -136,7 +136,7 @@ def leave_traces(ws):
 def test_of_a_hundred_thousand_events_no_byte_of_a_person_is_left(tmp_path):
     """Every word of theirs is gone from every file, while every other event has the same bytes in the same place."""
     with trainerlib.open(tmp_path / "shop") as ws:
-        ws.store.database._writer.driver_connection.execute("PRAGMA secure_delete = OFF")
+        ws.store.database._writer.execute("PRAGMA secure_delete = OFF")
         leave_traces(ws)
         one = MessageRecorded("user", "Сколько стоят розы?", BEN)
         many = [Append(f"conversation/telegram:{number}", [one] * 20, [f"k:{number}:{step}" for step in range(20)])

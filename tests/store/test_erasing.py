@@ -261,7 +261,7 @@ def test_writers_go_on_meanwhile(store, path):
 
 def test_the_file_forgets_what_it_deleted_long_ago(store, path):
     """Old pages, freed by a rebuild or by the search index before anybody was erased, are gone as well."""
-    writer = store.database._writer.driver_connection
+    writer = store.database._writer
     writer.execute("PRAGMA secure_delete = OFF")
     index = SearchIndex(store)
     words = [f"жщслово{number}" for number in range(300)]

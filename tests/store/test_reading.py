@@ -169,6 +169,78 @@ def test_a_closed_store_says_so(path):
     assert problems == [True] * 4
 
 
+def test_whoever_reads_a_store_that_is_closed_is_told(path):
+    """Threads in the middle of reading when somebody closes the store get its typed error; nothing crashes."""
+    with EventStore(path) as store:
+        store.append("conversation/a", [said("hello")] * 300)
+    problems = []
+
+    def read(store):
+        try:
+            while store.position:
+                list(store.read_all())
+        except StoreError as error:
+            problems.append("the store is closed" in str(error))
+
+    for _ in range(20):
+        store = EventStore(path)
+        threads = [threading.Thread(target=read, args=(store,)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        next(store.read_all())
+        store.close()
+        for thread in threads:
+            thread.join()
+
+    assert problems == [True] * 60
+
+
+def test_closing_does_not_wait_for_a_long_read(path):
+    """A read that would go on for minutes is interrupted."""
+    store = EventStore(path)
+    endless = "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    problems = []
+
+    def read():
+        try:
+            store.database.query(endless)
+        except StoreError as error:
+            problems.append(str(error))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    store.close()
+    thread.join()
+
+    assert problems == [f"{path}: the store is closed"]
+
+
+def test_closing_waits_for_what_is_being_written(path):
+    """A transaction that another thread is in the middle of is committed, and the next one refused."""
+    store = EventStore(path)
+    begun, closing = threading.Event(), threading.Event()
+
+    def write():
+        with store.database.transaction() as connection:
+            begun.set()
+            closing.wait()
+            connection.execute("CREATE TABLE mine(word)")
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    begun.wait()
+    closer = threading.Thread(target=store.close)
+    closer.start()
+    closing.set()
+    thread.join()
+    closer.join()
+
+    with pytest.raises(StoreError, match="the store is closed"), store.database.transaction():
+        pass
+    with EventStore(path) as store:
+        assert store.database.query("SELECT count(*) FROM mine") == [(0,)]
+
+
 def test_a_backup_is_the_log_of_one_moment(store, path, tmp_path):
     """A backup holds the log as it was, with its id, and opens like any other; an existing file is not replaced."""
     store.append("conversation/a", [said("один"), said("two")])

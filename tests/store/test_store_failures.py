@@ -41,7 +41,7 @@ def tampered(path, *statements):
 def test_a_full_disk_records_nothing_of_the_append(store):
     """When SQLite finds no room an append fails as a whole with a typed error, and later appends work again."""
     store.append("conversation/a", [said("before")])
-    writer = store.database._writer.driver_connection
+    writer = store.database._writer
     [pages] = writer.execute("PRAGMA page_count").fetchone()
     writer.execute(f"PRAGMA max_page_count = {pages + 3}")
     with pytest.raises(DiskFullError, match="disk is full; nothing was recorded"):

@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import PoolProxiedConnection, QueuePool
+from sqlalchemy.pool import QueuePool
 
 from trainerlib.errors import (
     BusyError,
@@ -36,6 +36,9 @@ _READERS = 5_000
 
 _CHECKPOINT = 32_000
 """Pages of the write-ahead log (128 MB) at which a commit writes it back itself, should `Upkeep` not have come to it."""
+
+_INTERRUPTS = 0.05
+"""Seconds after which who closes the database interrupts a read once more: it may only just have begun."""
 
 _FAILURES: dict[int, tuple[type[StoreError], str]] = {
     sqlite3.SQLITE_FULL: (DiskFullError, "the disk is full; nothing was recorded"),
@@ -100,6 +103,27 @@ class _Writing:
             raise translated(error, self._path) from error
 
 
+class _Connection(sqlite3.Connection):
+    """A connection to read with. To close one under the hands of another thread crashes the process.
+
+    Attributes:
+        in_use: held by the thread that reads.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.in_use = threading.RLock()
+
+    def close_unused(self) -> None:
+        """Interrupt whoever reads, wait until they have noticed, and close."""
+        while not self.in_use.acquire(timeout=_INTERRUPTS):
+            self.interrupt()
+        try:
+            self.close()
+        finally:
+            self.in_use.release()
+
+
 class Database:
     """One SQLite file with one writing connection and a reading connection for each thread.
 
@@ -131,7 +155,8 @@ class Database:
         self._flushing, self._patient = self.flushes, True
         self.lock = threading.Lock()
         self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        # Of all threads.
+        self._readers: list[_Connection] = []
         self._closed = False
         try:
             if not path.parent.is_dir():
@@ -142,41 +167,52 @@ class Database:
                 raise NotADatabaseError(f"{path}: not a file")
         except OSError as error:
             raise ReadOnlyError(f"{path}: {error.strerror}") from error
-        self._engine = self._make_engine(synchronous, busy_timeout)
-        try:
-            self._prepare_in_turn(busy_timeout)
-            self._writer = self._engine.raw_connection()
-            self._write_ahead = WriteAheadLog(_driver(self._writer))
-            self.upkeep = Upkeep(self.reader, self.lock, self._write_ahead, lengthens=self.flushes)
-            self._transaction = _Writing(_driver(self._writer), path)
-        except (sqlite3.Error, DBAPIError) as error:
-            self._disconnect()
-            raise translated(error, path) from error
-        except BaseException:
-            self._disconnect()
-            raise
-
-    def _make_engine(self, synchronous: Synchronous, busy_timeout: float) -> Engine:
-        mode = "ro" if self.read_only else "rwc"
-        # The driver gets the address itself: SQLAlchemy's URL would take "?" and "#" in a file's name for its own.
-        address = f"{self.path.absolute().as_uri()}?mode={mode}"
-        engine = create_engine(
+        self._synchronous = synchronous
+        self._engine = create_engine(
             "sqlite://",
-            creator=lambda: sqlite3.connect(
-                address, uri=True, timeout=busy_timeout, isolation_level=None, check_same_thread=False
-            ),
+            creator=self._connect_reader,
             poolclass=QueuePool,
             # Each thread keeps its reading connection: any limit would make the next thread wait for one to end.
             pool_size=0,
+            # A thread may end after the connections are closed; none of them has left a transaction behind.
+            pool_reset_on_return=None,
         )
+        try:
+            self._prepare_in_turn(busy_timeout)
+            self._write_ahead = WriteAheadLog(self.reader())
+            self.upkeep = Upkeep(self.reader, self.lock, self._write_ahead, lengthens=self.flushes)
+            self._writer = self._connect()
+            self._transaction = _Writing(self._writer, path)
+        except (sqlite3.Error, DBAPIError) as error:
+            self._close_readers()
+            raise translated(error, path) from error
+        except BaseException:
+            self._close_readers()
+            raise
 
-        @event.listens_for(engine, "connect")
-        def configure(connection: sqlite3.Connection, _record: Any) -> None:
-            self._connections.append(connection)
-            connection.execute(f"PRAGMA synchronous = {synchronous}")
+    def _connect(self) -> _Connection:
+        mode = "ro" if self.read_only else "rwc"
+        # The driver gets the address itself: SQLAlchemy's URL would take "?" and "#" in a file's name for its own.
+        connection = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=self._patience / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=_Connection,
+        )
+        try:
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
-        return engine
+    def _connect_reader(self) -> _Connection:
+        connection = self._connect()
+        self._readers.append(connection)
+        return connection
 
     def _prepare_in_turn(self, patience: float) -> None:
         """`_prepare`, again while others do: SQLite does not wait for a file that is just being switched to WAL."""
@@ -232,48 +268,60 @@ class Database:
             connection.exec_driver_sql(f"PRAGMA application_id = {tables.APPLICATION_ID}")
             connection.exec_driver_sql(tables.INSERT_LOG, (uuid.uuid4().hex, time.time_ns() // 1000))
 
-    def reader(self) -> sqlite3.Connection:
+    def reader(self) -> _Connection:
         """This thread's reading connection."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        connection: _Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            if self._closed:
-                raise StoreError(f"{self.path}: the store is closed")
             try:
                 proxied = self._engine.raw_connection()
             except (sqlite3.Error, DBAPIError) as error:
                 raise translated(error, self.path) from error
             # The proxy goes back to the pool when the thread ends and its locals are collected.
             self._local.proxied = proxied
-            connection = _driver(proxied)
-            self._local.connection = connection
+            driver: Any = proxied.driver_connection
+            connection = self._local.connection = driver
+            if self._closed:
+                driver.close_unused()
         return connection
 
     def query(self, sql: str, parameters: tuple[Any, ...] | dict[str, Any] = ()) -> list[Any]:
         """All rows of a read."""
+        connection = self.reader()
         try:
-            return self.reader().execute(sql, parameters).fetchall()
+            with connection.in_use:
+                return connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
-            raise translated(error, self.path) from error
+            raise self._unread(error) from error
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
         """This thread's reading connection, seeing one moment of the log; temporary tables are gone at the end."""
         connection = self.reader()
         try:
-            connection.execute("BEGIN")
-            try:
-                yield connection
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+            with connection.in_use:
+                connection.execute("BEGIN")
+                try:
+                    yield connection
+                finally:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
         except sqlite3.Error as error:
-            raise translated(error, self.path) from error
+            raise self._unread(error) from error
+
+    def _unread(self, error: sqlite3.Error) -> StoreError:
+        return self._refused() if self._closed else translated(error, self.path)
+
+    def _refused(self) -> StoreError:
+        return StoreError(f"{self.path}: the store is closed")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Hold the write lock, of this process and then of the file; commit at the end, undo everything on an error."""
-        with self.lock, self.writing() as connection:
-            yield connection
+        with self.lock:
+            if self._closed:
+                raise self._refused()
+            with self.writing() as connection:
+                yield connection
 
     def writing(self, *, flush: bool = True, patient: bool = True) -> AbstractContextManager[sqlite3.Connection]:
         """`transaction` for a caller that holds the lock of this process.
@@ -290,10 +338,10 @@ class Database:
         # Most transactions are like the one before: the pragmas would cost as much as an insert.
         flush = flush and self.flushes
         if flush != self._flushing:
-            _driver(self._writer).execute(f"PRAGMA synchronous = {'FULL' if flush else 'NORMAL'}")
+            self._writer.execute(f"PRAGMA synchronous = {'FULL' if flush else 'NORMAL'}")
             self._flushing = flush
         if patient != self._patient:
-            _driver(self._writer).execute(f"PRAGMA busy_timeout = {self._patience if patient else 0}")
+            self._writer.execute(f"PRAGMA busy_timeout = {self._patience if patient else 0}")
             self._patient = patient
 
     def flush(self) -> None:
@@ -308,7 +356,7 @@ class Database:
     @contextmanager
     def bulk(self) -> Iterator[None]:
         """A larger cache while a lot is written."""
-        connection = _driver(self._writer)
+        connection = self._writer
         connection.execute("PRAGMA cache_size = -65536")
         try:
             yield
@@ -322,7 +370,7 @@ class Database:
             False when somebody who reads holds the old pages back.
         """
         with self.lock:
-            connection = _driver(self._writer)
+            connection = self._writer
             try:
                 self._adjust()
                 connection.execute("VACUUM")
@@ -340,27 +388,28 @@ class Database:
         """Copy the database, as of one moment, into a new file."""
         try:
             destination = sqlite3.connect(target)
+            connection = self.reader()
             try:
-                self.reader().backup(destination)
+                with connection.in_use:
+                    connection.backup(destination)
             finally:
                 destination.close()
         except sqlite3.Error as error:
-            raise translated(error, target) from error
+            raise (self._unread(error) if self._closed else translated(error, target)) from error
 
     def close(self) -> None:
-        """Close every connection; SQLite folds the write-ahead log into the file."""
+        """Close every connection, after who writes and before who reads is done; SQLite folds the write-ahead log into the file.
+
+        Whoever still reads gets a `StoreError`.
+        """
         self.upkeep.close()
         self._write_ahead.close()
-        self._disconnect()
+        self._close_readers()
+        with self.lock:
+            self._writer.close()
 
-    def _disconnect(self) -> None:
+    def _close_readers(self) -> None:
         self._closed = True
+        for connection in self._readers:
+            connection.close_unused()
         self._engine.dispose()
-        for connection in self._connections:
-            connection.close()
-        self._connections.clear()
-
-
-def _driver(proxied: PoolProxiedConnection) -> sqlite3.Connection:
-    connection: Any = proxied.driver_connection
-    return connection  # type: ignore[no-any-return]
