@@ -6,6 +6,9 @@ thread, for many commits together. Likewise SQLite writes a long log back into t
 And it appends to the log, of which the file system has to write down the new length with each flush; what was lengthened
 before is flushed in about half the time.
 
+A coroutine that has a thread flush for it pays for two threads that wake each other, which keeps its event loop from work
+for as long as a quick disk takes. So it waits itself while the disk is known to be quick.
+
 >>> import sqlite3
 >>> connection = sqlite3.connect(tmp / "words.db")
 >>> connection.execute("PRAGMA journal_mode = WAL").fetchall()
@@ -25,13 +28,23 @@ before is flushed in about half the time.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import threading
+import time
 import weakref
+from collections.abc import Callable
+from concurrent.futures import Executor
 from pathlib import Path
 
 from trainerlib.errors import StoreError
+
+_QUICK = 0.002
+"""Seconds in which a quick disk has flushed."""
+
+_TRUST = 16
+"""Quick flushes after which the disk is taken to be quick, until it is not."""
 
 _PASSIVE = "PRAGMA wal_checkpoint(PASSIVE)"
 
@@ -52,6 +65,8 @@ class WriteAheadLog:
         self._opening = threading.Lock()
         # Kept open: to open it each time is two more waits for the interpreter, in a thread that has it from a busy one.
         self._descriptor: int | None = None
+        # Flushes that were quick since an event loop waited for one that was not.
+        self._trust = 0
 
     def flush(self) -> None:
         """Wait until the disk has every commit.
@@ -61,10 +76,32 @@ class WriteAheadLog:
         Raises:
             StoreError: the disk does not take it.
         """
+        began = time.monotonic()
         try:
             _flush(self._opened())
         except OSError as error:
             raise self._refused(error) from error
+        # In a thread it may have been slow to get the interpreter back, which says nothing of the disk.
+        self._trust += time.monotonic() - began < _QUICK
+
+    async def flush_async(self, flush: Callable[[], object] | None = None, threads: Executor | None = None) -> None:
+        """`flush` for a coroutine, whose event loop does not wait for a slow disk.
+
+        Args:
+            flush: is called in its place, and calls it unless somebody else did meanwhile.
+            threads: run it; by default asyncio's own.
+
+        Raises:
+            StoreError: as `flush`.
+        """
+        flush = flush or self.flush
+        if self._trust < _TRUST:
+            await asyncio.get_running_loop().run_in_executor(threads, flush)
+            return
+        began = time.monotonic()
+        flush()
+        if time.monotonic() - began > _QUICK:
+            self._trust = 0
 
     def lengthen(self, connection: sqlite3.Connection, lock: threading.Lock, by: int) -> int:
         """Write zeros behind the end of the log, for SQLite to overwrite.

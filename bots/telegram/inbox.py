@@ -19,7 +19,6 @@ Telegram might hand it over again.
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import threading
 import time
@@ -158,9 +157,7 @@ class Inbox:
         """
         new = self.put(entries)
         try:
-            # The disk alone is waited for in a thread: a transaction there would have to be given the interpreter at each
-            # of its statements.
-            await asyncio.to_thread(self._write_ahead.flush)
+            await self._write_ahead.flush_async()
         except BaseException:
             # Nobody does them now, nor is Telegram told that they are here.
             self._undone.update(new)

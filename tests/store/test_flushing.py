@@ -9,6 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import pytest
 from trainerlib.errors import KeyConflictError, StoreError
 from trainerlib.events import MessageRecorded
 from trainerlib.store.eventstore import EventStore
+from trainerlib.write_ahead import _QUICK, _TRUST
 
 STREAM = "conversation/telegram:42"
 _FLUSH = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
@@ -231,6 +234,52 @@ def test_coroutines_share_a_flush(store, flushed):
     asyncio.run(main())
     assert flushed == ["log.db-wal"]
     assert store.flushed == 5
+
+
+@pytest.fixture
+def disk(store, monkeypatch):
+    """Appends and flushes in a coroutine, so many times, on a disk that takes so long; in which threads it flushed."""
+
+    def disk(flushes, seconds=0.0):
+        threads = []
+
+        def flush(_):
+            thread = threading.current_thread()
+            if thread.name != "trainerlib-upkeep":
+                threads.append("loop" if thread is threading.main_thread() else "thread")
+            time.sleep(seconds)
+
+        async def main():
+            for _ in range(flushes):
+                await store.append_async(STREAM, [MessageRecorded("user", "x")], flush=False)
+                await store.flush_async()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, _FLUSH, flush)
+            asyncio.run(main())
+        return Counter(threads)
+
+    return disk
+
+
+def test_a_disk_that_nobody_knows_is_waited_for_in_a_thread(disk):
+    assert disk(_TRUST) == {"thread": _TRUST}
+
+
+def test_a_disk_that_is_quick_is_waited_for_in_the_event_loop(disk):
+    """A hand-over to a thread and back takes longer."""
+    disk(10 * _TRUST)
+    assert disk(3 * _TRUST)["loop"] > 0
+
+
+def test_a_disk_that_is_slow_is_never_waited_for_in_the_event_loop(disk):
+    assert disk(3 * _TRUST, seconds=2 * _QUICK) == {"thread": 3 * _TRUST}
+
+
+def test_a_disk_that_is_slow_all_of_a_sudden_is_waited_for_there_once(disk):
+    disk(10 * _TRUST)
+    disk(1, seconds=2 * _QUICK)
+    assert disk(10, seconds=2 * _QUICK) == {"thread": 10}
 
 
 _APPENDS = """

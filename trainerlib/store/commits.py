@@ -23,6 +23,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import msgspec
 
@@ -168,10 +169,10 @@ class Committer:
         self._flush(self._written)
 
     async def flush_async(self) -> None:
-        """`flush` for a coroutine: the event loop does not wait for the disk, and concurrent callers share flushes."""
+        """`flush` for a coroutine: the event loop does not wait for a slow disk, and concurrent callers share flushes."""
         written = self._written
         if self.flushed < written:
-            await asyncio.get_running_loop().run_in_executor(self._flusher, self._flush, written)
+            await self._database.flush_async(partial(self._flush, written), self._flusher)
 
     def _flush(self, position: int) -> None:
         if self.flushed < position:

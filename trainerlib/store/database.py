@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -352,6 +353,15 @@ class Database:
         """
         if self.flushes:
             self._write_ahead.flush()
+
+    async def flush_async(self, flush: Callable[[], object], threads: Executor) -> None:
+        """`flush` for a coroutine, whose event loop does not wait for a slow disk.
+
+        Args:
+            flush: calls `flush` unless somebody else did meanwhile.
+            threads: run it.
+        """
+        await self._write_ahead.flush_async(flush, threads)
 
     @contextmanager
     def bulk(self) -> Iterator[None]:

@@ -199,7 +199,7 @@ class EventStore:
         self._committer.flush()
 
     async def flush_async(self) -> None:
-        """`flush` for a coroutine: the event loop does not wait for the disk, and concurrent callers share flushes."""
+        """`flush` for a coroutine: the event loop does not wait for a slow disk, and concurrent callers share flushes."""
         await self._committer.flush_async()
 
     @contextmanager
