@@ -154,7 +154,7 @@ class Chat:
     @property
     def begun(self) -> bool:
         """Whether anything is in the log about it."""
-        return self.id in self._started or self._store.version(self._stream) > 0
+        return self.id in self._started or self._store.exists(self._stream)
 
     def begin(self) -> None:
         """Record that the conversation begins, before anybody says anything in it; once is enough.

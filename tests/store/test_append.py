@@ -350,3 +350,19 @@ def test_a_key_held_by_an_event_from_the_future_fails_only_who_uses_it(path):
         assert [recorded.event.text for recorded in good] == ["good"]
         assert isinstance(bad, UnknownEventError)
         assert texts(store) == ["first", "good"]
+
+
+def test_the_place_of_an_append_that_was_undone_is_given_again(store):
+    """Also to a stream that somebody has read meanwhile, of which the writer need not look anything up."""
+    store.append("conversation/a", [said("one")])
+    with store.database.transaction() as connection:
+        refuse = "BEFORE UPDATE ON conversations BEGIN SELECT RAISE(ABORT, 'undone'); END"
+        connection.execute(f"CREATE TEMP TRIGGER refuse {refuse}")
+    with pytest.raises(StoreError, match="undone"):
+        store.append("conversation/a", [said("undone")])
+    with store.database.transaction() as connection:
+        connection.execute("DROP TRIGGER refuse")
+    assert store.exists("conversation/a")
+
+    assert [recorded.position for recorded in store.append("conversation/a", [said("two")])] == [2]
+    assert store.verify() == []

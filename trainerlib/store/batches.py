@@ -35,9 +35,10 @@ class Memory:
     """What a writer remembers from one transaction to the next: true as long as nobody else has written.
 
     Attributes:
-        stream_ids: ids of streams; these never change, but for a person's, which is looked up in each transaction.
+        stream_ids: ids of streams; these never change, but for a person's, which is looked up in each transaction. Whoever
+            reads adds to them.
         heads: versions of streams.
-        position: the log's last position; read before any stream's id was.
+        position: the log's last position, or an earlier one when somebody else has written; to be relied on once `is_known`.
     """
 
     def __init__(self) -> None:
@@ -46,6 +47,11 @@ class Memory:
         self._people: set[str] = set()
         self.heads: dict[str, int] = {}
         self._data_version: int | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the position was read since the last transaction that was undone."""
+        return self._data_version is not None
 
     def forget_people(self) -> None:
         """What is known of people was true in the last transaction only."""
@@ -69,6 +75,11 @@ class Memory:
         """Remember ids of streams."""
         self.stream_ids.update(stream_ids)
         self._people.update([name for name in stream_ids if name.startswith(PEOPLE)])
+
+    def add(self, stream: str, stream_id: int) -> None:
+        """What somebody has read, in any thread; none is forgotten for it, which a transaction may rely on."""
+        if len(self.stream_ids) < REMEMBERED:
+            self.stream_ids[stream] = stream_id
 
     def forget(self) -> None:
         """Start anew: what was learnt in an undone transaction never came true."""
@@ -113,7 +124,8 @@ class Batch:
             VersionConflictError: a stream is at another version than expected.
             KeyConflictError: a key belongs to other content.
         """
-        if len(appends) == 1 and len(appends[0].events) == 1 and appends[0].stream in self._stream_ids:
+        lone = len(appends) == 1 and len(appends[0].events) == 1
+        if lone and appends[0].stream in self._stream_ids and self._memory.is_known:
             try:
                 return self._write_one(appends[0])
             except (VersionConflictError, sqlite3.IntegrityError):

@@ -229,6 +229,10 @@ class EventStore:
         """Position of the last event, 0 for an empty log."""
         return int(self._database.query(tables.SELECT_HEAD)[0][0])
 
+    def exists(self, stream: str) -> bool:
+        """Whether a stream has events."""
+        return self._stream_id(stream) is not None
+
     def version(self, stream: str) -> int:
         """Version of a stream: how many events it has."""
         stream_id = self._stream_id(stream)
@@ -365,10 +369,14 @@ class EventStore:
         return self._database
 
     def _stream_id(self, stream: str) -> int | None:
-        known = None if stream.startswith(PEOPLE) else self._committer.memory.stream_ids.get(stream)
+        changes = stream.startswith(PEOPLE)
+        known = None if changes else self._committer.memory.stream_ids.get(stream)
         if known is None:
             rows = self._database.query(tables.SELECT_STREAM_ID, (stream,))
             known = rows[0][0] if rows else None
+            if known is not None and not changes:
+                self._committer.memory.add(stream, known)
+                self._rows.learn(known, stream)
         return known
 
     # --- projections, copies, the end --------------------------------------------------------------------------------

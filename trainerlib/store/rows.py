@@ -133,6 +133,11 @@ class Rows:
             for position, stream_id, version, wire_name, schema, at, key, data in rows
         ]
 
+    def learn(self, stream_id: int, name: str) -> None:
+        """The name of a stream, which can never change: nobody's who may be erased."""
+        if len(self._names) <= _REMEMBERED:
+            self._names[stream_id] = name
+
     def _names_of(self, stream_ids: set[int]) -> dict[int, str]:
         """Names of streams, remembered while they are few and cannot change."""
         # Not `stream_ids - names.keys()`: that goes through all the names.
