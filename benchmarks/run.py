@@ -17,13 +17,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from itertools import chain, count, repeat
+from itertools import chain, count, islice, repeat
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import workload
@@ -43,6 +43,9 @@ STRETCH = 2_000
 """Events each side reads before the others have their turn."""
 CHATS = 100
 """Conversations that single appends and replies go to in turns."""
+
+Measured = TypeVar("Measured")
+"""A figure, or each of those of a round."""
 
 _CHILD = Path(__file__).with_name("child.py")
 
@@ -152,9 +155,9 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[min(int(len(values) * share), len(values) - 1)]
 
 
-def in_turns(rounds: int, *sides: Callable[[], float]) -> list[list[float]]:
+def in_turns(rounds: int, *sides: Callable[[], Measured]) -> list[list[Measured]]:
     """What each side measures in each round, the sides in turns: A B A B."""
-    measured: list[list[float]] = [[] for _ in sides]
+    measured: list[list[Measured]] = [[] for _ in sides]
     for _ in range(rounds):
         for side, results in zip(sides, measured, strict=True):
             results.append(side())
@@ -604,40 +607,62 @@ class Bench:
     def reply(self) -> Iterator[Row]:
         what = f"overhead of one reply at {self._events:,} events"
         for corrections, limit, words in ((0, 5, what), (1_000, None, f"- {1_000:,} corrections to recall from")):
-            first, rounds = self._replies(corrections)
-            p99 = median(percentile(taken, 0.99) for taken in rounds)
-            yield Row("reply", f"{words}, p99", p99 * 1000, " ms", below=limit)
-            yield Row("reply", "- median", median(map(median, rounds)) * 1000, " ms")
+            first, ours, theirs = self._replies(corrections)
+            slow, slow_raw = (median(percentile(taken, 0.99) for taken in side) for side in (ours, theirs))
+            usual, usual_raw = (median(map(median, side)) for side in (ours, theirs))
+            yield Row("reply", f"{words}, p99", slow * 1000, " ms", slow_raw * 1000, below=limit)
+            yield Row("reply", "- median", usual * 1000, " ms", usual_raw * 1000)
             yield Row("reply", "- the first, which looks through the log", first * 1000, " ms")
 
-    def _replies(self, corrections: int) -> tuple[float, list[list[float]]]:
+    def _replies(self, corrections: int) -> tuple[float, list[list[float]], list[list[float]]]:
         """Seconds of each reply by a model that takes no time: recorded, shown, recalled, recorded.
 
-        Of the first, then of rounds of them after some more that warm up.
+        Of the first; then, after some more that warm up, of rounds of them, and in turns with these of two raw commits each.
         """
-        place = self._copy()
+        ours_place, raw_place = self._copy(), self._copy()
         conversations = max(self._events // workload.EVENTS, 1)
-        taken: list[float] = []
-        rounds, times = self._rounds(5, whole=False), self._times(1_000)
+        times = self._times(1_000)
+        numbers = [number * 7_919 % conversations for number in range(20 + self._rounds(5, whole=False) * times)]
+        said, raw_said = enumerate(numbers), enumerate(numbers[20:])
+        raw = workload.raw_connection(raw_place / DATABASE, "FULL")
 
-        async def answer(workspace: trainerlib.Workspace) -> None:
-            for index in range(20 + rounds * times):
+        async def answer(workspace: trainerlib.Workspace, times: int) -> list[float]:
+            taken = []
+            for index, number in islice(said, times):
                 words = workload.question(index)
                 began = time.perf_counter()
-                chat = workspace.conversation(workload.name(index * 7_919 % conversations))
+                chat = workspace.conversation(workload.name(number))
                 question = chat.record("user", words, author="telegram:7", key=f"live:{index}")
                 await workspace.reply(chat, to=question)
                 taken.append(time.perf_counter() - began)
+            return taken
 
-        with synchronous("FULL"), trainerlib.open(place) as workspace:
+        def commits() -> list[float]:
+            taken = []
+            for index, number in islice(raw_said, times):
+                event = MessageRecorded("user", workload.question(index), "telegram:7")
+                rows = [
+                    workload.raw_event(None, number + 1, workload.EVENTS + step, event, f"live:{index}:{step}")
+                    for step in (1, 2)
+                ]
+                began = time.perf_counter()
+                for row in rows:
+                    raw.execute(workload.INSERT_EVENT, row)
+                    raw.commit()
+                taken.append(time.perf_counter() - began)
+            return taken
+
+        with synchronous("FULL"), trainerlib.open(ours_place) as workspace, asyncio.Runner() as runner, closing(raw):
             for number in range(self._times(corrections)):
                 chat = workspace.conversation(f"taught:{number}")
                 chat.record("user", workload.question(number * 3 + 1), author="telegram:8")
                 reply = chat.record("assistant", "I do not know.")
                 workspace.correct(reply.id, workload.question(number + 7), by="telegram:1")
-            asyncio.run(answer(workspace))
-        shutil.rmtree(place)
-        return taken[0], [taken[20 + begin * times : 20 + (begin + 1) * times] for begin in range(rounds)]
+            first, *_ = runner.run(answer(workspace, 20))
+            ours, theirs = in_turns(self._rounds(5, whole=False), lambda: runner.run(answer(workspace, times)), commits)
+        shutil.rmtree(ours_place)
+        shutil.rmtree(raw_place)
+        return first, ours, theirs
 
     # --- import ------------------------------------------------------------------------------------------------------
 
