@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -136,6 +137,18 @@ def test_a_read_only_store_reads_and_verifies(store, path):
             reader.append("conversation/a", [said("no")])
 
     assert store.position == 2
+
+
+def test_a_thread_finds_the_file_wherever_the_process_is(tmp_path, monkeypatch):
+    """A store that was opened by a relative path is the same one to threads that begin to read after a change of directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with EventStore("log.db") as store, ThreadPoolExecutor() as threads:
+        store.append("conversation/a", [said("hello")])
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        assert threads.submit(lambda: store.position).result() == 1
+
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_a_read_only_store_does_not_make_a_file(path):

@@ -105,7 +105,7 @@ class _Writing:
 
 
 class _Connection(sqlite3.Connection):
-    """A connection to read with. To close one under the hands of another thread crashes the process.
+    """A connection that may be closed while another thread reads with it; to just close that crashes the process.
 
     Attributes:
         in_use: held by the thread that reads.
@@ -169,6 +169,9 @@ class Database:
         except OSError as error:
             raise ReadOnlyError(f"{path}: {error.strerror}") from error
         self._synchronous = synchronous
+        # The driver gets the address itself: SQLAlchemy's URL would take "?" and "#" in a file's name for its own. A thread
+        # may need it when the process is elsewhere.
+        self._address = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
         self._engine = create_engine(
             "sqlite://",
             creator=self._connect_reader,
@@ -192,10 +195,8 @@ class Database:
             raise
 
     def _connect(self) -> _Connection:
-        mode = "ro" if self.read_only else "rwc"
-        # The driver gets the address itself: SQLAlchemy's URL would take "?" and "#" in a file's name for its own.
         connection = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode={mode}",
+            self._address,
             uri=True,
             timeout=self._patience / 1000,
             isolation_level=None,
