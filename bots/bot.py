@@ -159,6 +159,7 @@ class Command(msgspec.Struct, frozen=True):
         arguments: what may follow it, likewise.
         example: how it is typed.
         tap: does what its buttons ask for, given the words of the action after its name.
+        files: it takes the files that come with it.
         live: it shows for minutes how something goes on and changes nothing: a platform that does what a chat asks for in
             order need not wait for its end.
     """
@@ -169,4 +170,5 @@ class Command(msgspec.Struct, frozen=True):
     arguments: str = ""
     example: str = ""
     tap: Callable[[Bot, Request, str], AsyncIterator[Say]] | None = None
+    files: bool = False
     live: bool = False

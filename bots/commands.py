@@ -31,7 +31,7 @@ from bots.job_following import Notify
 from bots.marking import code, one_line, plain
 from bots.model_commands import model, model_tapped, try_cases
 from bots.places import LIMIT
-from bots.port import Request, Role, Say
+from bots.port import Caller, Request, Role, Say
 from bots.roles import RoleError, give, owners, role_of
 from bots.texts import N_, Speaker, speaker
 from bots.training_commands import jobs, jobs_tapped, train, train_tapped
@@ -138,6 +138,16 @@ class Commands:
         return [
             (command.name, _(command.help)) for command in COMMANDS.values() if self._bot.allows(role, command.name)
         ]
+
+    def takes_files(self, name: str, caller: Caller) -> bool:
+        """Whether a command does something with the files that come with it, and somebody may give it.
+
+        Args:
+            name: its name, without `/`.
+            caller: who gives it.
+        """
+        command = COMMANDS.get(name.lower())
+        return command is not None and command.files and self._bot.may(caller, command.name)
 
     def is_live(self, name: str) -> bool:
         """Whether a command shows for minutes how something goes on and changes nothing: nobody need wait for its end.
@@ -341,6 +351,7 @@ _TABLE = (
         N_("[DATASET | DIRECTORY] [positive | negative]"),
         "/train support",
         train_tapped,
+        files=True,
     ),
     Command(
         "test",
@@ -348,6 +359,7 @@ _TABLE = (
         N_("asks the model cases of your own"),
         N_("JSON"),
         '/test [{"input": "When are you open?", "contains": "9"}]',
+        files=True,
     ),
     Command("datasets", datasets, N_("lists the datasets, or builds one"), N_("[build [NAME]]"), "/datasets build support",
             datasets_tapped),

@@ -188,7 +188,7 @@ class Dialogue:
                 yield one
 
     def _taught(self, request: Request) -> AsyncIterator[Say]:
-        taught = parse(request.text, request.quoted)
+        taught = parse(request.text, request.asked)
         return self.feedback(request) if taught is not None and taught.what == "feedback" else self.correct(request)
 
     async def _hear(self, request: Request) -> AsyncGenerator[Shown]:
@@ -262,6 +262,8 @@ class Dialogue:
             name = upload.name or upload.kind
             if upload.path is None and upload.size > limit * _MEGABYTE:
                 told = _("{name} is too large: I take files of up to {limit} MB.").format(name=name, limit=limit)
+            elif upload.refused:
+                told = f"{name}: {_(upload.refused)}"
             elif upload.path is None:
                 told = _("{name} did not arrive. Please send it again.").format(name=name)
             elif upload.kind in ("voice", "audio"):
@@ -335,15 +337,19 @@ class Dialogue:
             if upload.path is not None and self._file(upload) not in held:
                 upload.path.unlink(missing_ok=True)
 
-    async def edited(self, request: Request, original: str) -> AsyncIterator[Say]:
+    async def edited(self, request: Request, original: str, *, teaches: bool = False) -> AsyncIterator[Say]:
         """A message was changed on its platform. A correction that was changed counts as it is now.
 
         Args:
             request: the message as it is now, sent when it was changed.
             original: the key it was heard with.
+            teaches: it was changed into a command that corrects or rates an answer.
         """
         message = self._workspace.find(original)
-        if message is not None:
+        if message is not None and (teaches or _teaches(request)):
+            _ = speaker(request.caller.language)
+            yield Say(_("I have taken this for a question. To teach me with it, please send it as a new message."))
+        elif message is not None:
             self._workspace.edit(message.id, request.text, edited_at=request.sent_at)
         elif _teaches(request):
             digest = blake2b(request.text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
@@ -427,7 +433,7 @@ async def _stopped(answers: Iterable[Answer]) -> None:
 
 def _teaches(request: Request) -> bool:
     """Whether a message is no question but corrects or rates an answer."""
-    taught = parse(request.text, request.quoted)
+    taught = parse(request.text, request.asked)
     return taught is not None and (taught.reply is not None or request.about is not None)
 
 

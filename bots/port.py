@@ -45,6 +45,7 @@ class Upload(msgspec.Struct, frozen=True):
         mime: its type, as the platform says.
         size: bytes, as the platform says.
         seconds: how long it plays.
+        refused: why it was not kept, a sentence of `bots.texts`; empty for any other reason.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Upload(msgspec.Struct, frozen=True):
     mime: str = ""
     size: int = 0
     seconds: float = 0.0
+    refused: str = ""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -65,6 +67,7 @@ class Request(msgspec.Struct, frozen=True):
         files: what came with it.
         about: id of the reply of this bot that they reply to or quote; `None` for none.
         quoted: the words of the message that they reply to, or the part they quoted.
+        asked: the words of a message of this bot that they reply to and that is no answer: it may have asked for theirs.
         key: natural key of the message or tap: the same request again has the same key, and does nothing twice.
         sent_at: when the platform says it was sent.
         private: a chat of two.
@@ -77,6 +80,7 @@ class Request(msgspec.Struct, frozen=True):
     files: tuple[Upload, ...] = ()
     about: int | None = None
     quoted: str = ""
+    asked: str = ""
     key: str = ""
     sent_at: datetime | None = None
     private: bool = True

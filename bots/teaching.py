@@ -60,16 +60,16 @@ class Taught(msgspec.Struct, frozen=True):
     text: str
 
 
-def parse(text: str, quoted: str) -> Taught | None:
+def parse(text: str, asked: str) -> Taught | None:
     """What a message teaches by its look; `None` for a question.
 
     Args:
         text: the words.
-        quoted: the words of what it answers.
+        asked: the words of the bot's that it answers. Nobody else's: whoever wrote them would say what is corrected.
     """
-    asked = _ASKED.match(quoted.lstrip())
-    if asked is not None:
-        return Taught("correct" if asked[1] == _PENCIL else "feedback", int(asked[2]), _bare(text))
+    about = _ASKED.match(asked.lstrip())
+    if about is not None:
+        return Taught("correct" if about[1] == _PENCIL else "feedback", int(about[2]), _bare(text))
     if text.lstrip().startswith(_PENCIL):
         return Taught("correct", None, _bare(text))
     return None
@@ -134,11 +134,13 @@ class Teaching:
             request: what they said.
         """
         _ = speaker(request.caller.language)
-        taught = parse(request.text, request.quoted)
+        taught = parse(request.text, request.asked)
         about, text = request.about, _bare(request.text)
         if taught is not None and taught.reply is not None:
             about = taught.reply
-        if about is None and (numbered := _NUMBERED.match(text)) is not None:
+        # Who replies to something that is no answer means that, and a number is a word of theirs.
+        alone = not request.quoted or text.startswith("#")
+        if about is None and alone and (numbered := _NUMBERED.match(text)) is not None:
             about, text = int(numbered[1]), text[numbered.end() :]
         refused = self._refused(_, request, "correct")
         if refused is not None:
@@ -157,7 +159,7 @@ class Teaching:
             request: what they said.
         """
         _ = speaker(request.caller.language)
-        taught = parse("", request.quoted)
+        taught = parse("", request.asked)
         about, text = request.about, request.text.strip()
         if taught is not None:
             about = taught.reply

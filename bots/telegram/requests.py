@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -35,16 +36,26 @@ class Requests:
         client: speaks to Telegram.
         me: Telegram's id of the bot.
         conversations: of its chats.
+        takes_files: whether somebody's command does something with files.
     """
 
-    def __init__(self, workspace: Workspace, client: Client, me: int, conversations: Conversations) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        client: Client,
+        me: int,
+        conversations: Conversations,
+        *,
+        takes_files: Callable[[str, Caller], bool],
+    ) -> None:
         self._workspace = workspace
         self._client = client
         self._me = me
         self._conversations = conversations
+        self._takes_files = takes_files
 
     async def made(self, said: Told) -> Request:
-        """What was asked for, its files fetched.
+        """What was asked for, its files fetched where something is done with them: nobody finds others again.
 
         Raises:
             BrokenError: a file did not arrive whole.
@@ -52,7 +63,9 @@ class Requests:
         """
         person = f"telegram:{said.origin.user}" if said.origin.user else ""
         language = best(said.origin.language, self._workspace.settings.workspace.language)
-        files = [await self._upload(media, said.origin.where) for media in said.media]
+        caller = Caller(person, said.origin.name, language, role_of(self._workspace, person))
+        wanted = said.kind == "message" or (said.kind == "command" and self._takes_files(said.command, caller))
+        files = [await self._upload(media, said.origin.where) for media in said.media if wanted]
         where, about = said.origin.where, said.reply
         if said.kind == "reaction":
             where, about = self._reacted_to(said)
@@ -65,12 +78,14 @@ class Requests:
             at = said.at.timestamp() if said.at is not None else 0
             key = f"{key}:reaction:{said.origin.user}:{at:.0f}:{''.join(said.added)}-{''.join(said.removed)}"
         return Request(
-            Caller(person, said.origin.name, language, role_of(self._workspace, person)),
+            caller,
             where,
             said.text,
             tuple(files),
             about,
             said.quoted,
+            # A model may say anything in an answer; it asks for nothing.
+            said.asked if about is None else "",
             key,
             said.at,
             said.origin.private,
@@ -111,7 +126,9 @@ class Requests:
                 file = await self._client.get_file(media.file)
                 await self._client.download_file(file.file_path or "", incoming, timeout=600, seek=False)
                 return msgspec.structs.replace(upload, path=incoming.keep())
-        except (TelegramBadRequest, UploadRefusedError):
+        except UploadRefusedError as error:
+            return msgspec.structs.replace(upload, refused=str(error))
+        except TelegramBadRequest:
             return upload
         except ClientError as error:
             if isinstance(error, ClientResponseError) and error.status < _SERVER_TROUBLE:

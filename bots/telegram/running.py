@@ -32,7 +32,7 @@ from bots.telegram.updates import Told, joined, told
 from bots.telegram.wire import Update, number_of, read
 from bots.texts import best, languages, speaker
 from trainerlib import Workspace
-from trainerlib.errors import StoreError, TrainerlibError
+from trainerlib.errors import InvalidEventError, StoreError, TrainerlibError
 
 if TYPE_CHECKING:
     from aiogram import Bot as Client
@@ -46,6 +46,9 @@ _ALBUM = 0.7
 
 _TEACHING = frozenset({"correct", "feedback"})
 """Commands that count as they are now when the message that gave them was edited."""
+
+_ERASES = "forget:yes:"
+"""Beginning of the action of the button that has somebody erased."""
 
 _SETTLE = 1.0
 """Seconds after which what is done is written down where nothing else comes."""
@@ -102,7 +105,9 @@ class TelegramBot:
         self._meter = meter
         self._dialogue = Dialogue(workspace, kept=True)
         self.commands = Commands(workspace, self._dialogue)
-        self._requests = Requests(workspace, client, me.id, self._dialogue.conversations)
+        self._requests = Requests(
+            workspace, client, me.id, self._dialogue.conversations, takes_files=self.commands.takes_files
+        )
         self._chains: dict[str, deque[Waiting]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         # Of updates that could not be kept, those whose senders were told so.
@@ -254,9 +259,10 @@ class TelegramBot:
         while chain:
             together = [chain[0]]
             said = chain[0].told
-            if said is not None and said.album:
+            if said is not None and said.album and said.kind != "edit":
                 await asyncio.sleep(self._album)
-                together = [one for one in chain if one.told is not None and one.told.album == said.album]
+                parts = [one for one in chain if one.told is not None and one.told.album == said.album]
+                together = [one for one in parts if one.told is not None and one.told.kind != "edit"]
             await self._work(together)
             for one in together:
                 chain.remove(one)
@@ -275,6 +281,9 @@ class TelegramBot:
             try:
                 await self._do(together)
                 self._forget(together)
+                if first.told is not None and first.told.action.startswith(_ERASES):
+                    # What they wrote lay here, too.
+                    await asyncio.to_thread(self._inbox.tidy)
                 break
             except asyncio.CancelledError:
                 raise
@@ -343,7 +352,10 @@ class TelegramBot:
             # It may have been shown in part only; what broke off is not shown as if it were all.
             async for _piece in answering.answer:
                 pass
-        except TrainerlibError:
+        except TrainerlibError as error:
+            if isinstance(error, InvalidEventError):
+                # Its question was erased, and what was shown of the answer to it is taken away.
+                await showing.withdraw()
             return  # the dialogue says what went wrong
         reply = answering.reply
         text = reply.text if reply is not None else answering.answer.text
@@ -382,7 +394,7 @@ class TelegramBot:
                 # Another key than the one it had before: what it says now counts as well.
                 return self.commands.run(said.command, msgspec.structs.replace(request, key=f"{request.key}:{update}"))
             case "edit":
-                return self._dialogue.edited(request, request.key)
+                return self._dialogue.edited(request, request.key, teaches=said.command in _TEACHING)
             case "reaction":
                 return self._dialogue.reacted(request, said.added, said.removed)
             case "stop":

@@ -94,6 +94,11 @@ class Showing:
         self._left = list(early)
         self._first = 0.0
 
+    async def withdraw(self) -> None:
+        """Take away what was shown of an answer while it was written."""
+        if self._streamed:
+            await self.show(Say("…", plain=True))
+
     def _sent(self, message: int) -> None:
         self._first = self._first or time.monotonic()
         self._waiting.shown.append(message)

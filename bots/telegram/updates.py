@@ -97,6 +97,7 @@ class Told(msgspec.Struct, frozen=True):
         replied: id of the message that it replies to; 0 for none.
         reply: id of our reply (an event's), where the message replied to has our buttons.
         quoted: the words that it replies to.
+        asked: the words of the message of the bot's that it replies to.
         added: reactions that were put.
         removed: reactions that were taken back.
         at: when it was sent, or edited.
@@ -115,6 +116,7 @@ class Told(msgspec.Struct, frozen=True):
     replied: int = 0
     reply: int | None = None
     quoted: str = ""
+    asked: str = ""
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     at: datetime | None = None
@@ -122,14 +124,18 @@ class Told(msgspec.Struct, frozen=True):
 
 
 def joined(parts: Sequence[Told]) -> Told:
-    """The parts of an album as one message; its words may be under any of them.
+    """The parts of an album as one message; its words are those under all of them.
 
     Args:
         parts: in order.
     """
     worded = next((one for one in parts if one.command or one.text.strip()), parts[0])
+    captions = dict.fromkeys(one.text for one in parts if one.text.strip())
     return msgspec.structs.replace(
-        worded, message=parts[0].message, media=tuple(media for one in parts for media in one.media)
+        worded,
+        message=parts[0].message,
+        text=worded.text if worded.command else "\n\n".join(captions),
+        media=tuple(media for one in parts for media in one.media),
     )
 
 
@@ -165,7 +171,10 @@ def told(update: Update, *, bot: int, username: str, everything: bool = False) -
 
 
 def _said(message: Message, bot: int, username: str, *, everything: bool) -> Told | None:
-    sender = message.sender
+    sender, channel = message.sender, message.sender_chat
+    if sender is not None and sender.is_bot and channel is not None:
+        # An administrator who is anonymous, or somebody who writes as a channel: Telegram has a bot stand in for them.
+        sender = User(channel.id, first_name=channel.title)
     if sender is None or sender.is_bot:
         return None
     text = message.words
@@ -180,9 +189,9 @@ def _said(message: Message, bot: int, username: str, *, everything: bool) -> Tol
             return None
         name, text = command[1].lower(), text[command.end() :]
     mention = _mention(username)
+    mentioned = bool(mention.search(text))
     replied = message.reply_to_message
     to_bot = replied is not None and replied.sender is not None and replied.sender.id == bot
-    mentioned = bool(mention.search(text))
     addressed = bool(origin.private or name or to_bot or mentioned or everything)
     if not (addressed or message.media_group_id):
         return None
@@ -191,14 +200,15 @@ def _said(message: Message, bot: int, username: str, *, everything: bool) -> Tol
         "command" if name else "message",
         origin,
         message.message_id,
-        text=_plain(mention.sub("", text)) if mentioned else text,
+        text=mention.sub(" ", text).strip(" ,:") if mentioned else text,
         command=name,
         media=media,
         album=message.media_group_id,
         replied=0 if replied is None else replied.message_id,
         reply=_reply(replied) if to_bot else None,
-        # What a question of ours asks stands at its beginning; a person's quote is the part they chose.
-        quoted=before if to_bot and before.startswith(("✏️ #", "👎 #")) else message.quote.text or before,
+        # A person's quote is the part they chose; what a question of ours asks stands at its beginning.
+        quoted=message.quote.text or before,
+        asked=before if to_bot else "",
         at=_time(message.date),
         addressed=addressed,
     )
@@ -206,11 +216,7 @@ def _said(message: Message, bot: int, username: str, *, everything: bool) -> Tol
 
 @cache
 def _mention(username: str) -> re.Pattern[str]:
-    return re.compile(rf"@{re.escape(username)}\b", re.IGNORECASE)
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[ \t]{2,}", " ", text).strip(" ,:")
+    return re.compile(rf"[ \t]*@{re.escape(username)}\b[ \t]*", re.IGNORECASE)
 
 
 def _origin(chat: Chat, topic: int, user: User) -> Origin:
@@ -265,14 +271,11 @@ def _media(message: Message) -> list[Media]:
         ("audio", message.audio),
         ("video", message.video),
         ("video", message.video_note),
+        ("video", message.animation),
         ("document", document),
     ):
         if file is not None:
             found.append(Media(kind, file.file_id, file.file_name, file.mime_type, file.file_size, file.duration))
     if message.sticker is not None:
         found.append(Media("sticker", message.sticker.file_id, message.sticker.emoji, "", message.sticker.file_size))
-    if message.animation is not None:
-        found.append(
-            Media("video", message.animation.file_id, message.animation.file_name, message.animation.mime_type)
-        )
     return found

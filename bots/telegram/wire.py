@@ -72,6 +72,7 @@ class Message(msgspec.Struct, frozen=True):
     date: int = 0
     edit_date: int | None = None
     sender: User | None = msgspec.field(default=None, name="from")
+    sender_chat: Chat | None = None
     message_thread_id: int = 0
     is_topic_message: bool = False
     media_group_id: str = ""

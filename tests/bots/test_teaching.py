@@ -99,7 +99,7 @@ def test_a_thumb_down_asks_what_was_wrong_and_a_tap_says_it(ws, talk, reply, rea
 
 def test_what_was_wrong_may_be_said_in_words(ws, talk, reply):
     [asked] = talk.tap(f"down:{reply}")
-    assert talk.hear("Не то спрашивали", quoted=asked) == ["Thank you, noted."]
+    assert talk.hear("Не то спрашивали", asked=asked) == ["Thank you, noted."]
     assert feedback(ws, reply) == [(BEN.person, -1, "", ""), (BEN.person, None, "Не то спрашивали", "")]
     assert len(ws.conversation(CHAT).messages) == 2
 
@@ -123,7 +123,7 @@ def test_a_button_works_after_a_restart(ws, reply):
     again = Talk(ws, first=5000)
     [asked] = again.tap(f"fix:{reply}", ANNA)
     third = Talk(ws, first=6000)
-    third.hear("9 to 18.", ANNA, quoted=asked)
+    third.hear("9 to 18.", ANNA, asked=asked)
     assert corrections(ws, reply) == [(ANNA.person, "9 to 18.")]
 
 
@@ -135,7 +135,7 @@ def test_the_pencil_asks_and_the_answer_is_the_correction(ws, talk, reply):
     assert asked.startswith(f"✏️ #{reply} ")
     assert "I do not know this yet." in asked
     assert talk.shown[-1].asks
-    [told] = talk.hear("9 to 18, every day.", ANNA, quoted=asked)
+    [told] = talk.hear("9 to 18, every day.", ANNA, asked=asked)
     assert corrections(ws, reply) == [(ANNA.person, "9 to 18, every day.")]
     assert "It said: I do not know this yet." in told
     assert "It should say: 9 to 18, every day." in told
@@ -297,7 +297,7 @@ def test_a_person_may_not_correct_and_is_told_what_they_may(ws, talk, reply):
     told = ["Only trainers correct answers here. With 👎 or /feedback you can say what was wrong."]
     assert talk.run(talk.dialogue.correct(talk.request("9 to 18.", about=reply))) == told
     assert talk.hear("✏️ 9 to 18.", about=reply) == told
-    assert talk.hear("9 to 18.", quoted=f"✏️ #{reply} Write") == told
+    assert talk.hear("9 to 18.", asked=f"✏️ #{reply} Write") == told
     assert talk.tap(f"fix:{reply}") == told
     assert not events(ws, Corrected)
 
@@ -305,7 +305,7 @@ def test_a_person_may_not_correct_and_is_told_what_they_may(ws, talk, reply):
 def test_nobody_touches_answers_of_other_chats_but_who_teaches(ws, talk, reply):
     assert talk.tap(f"up:{reply}", chat=ELSEWHERE) == MISSING
     assert talk.run(talk.dialogue.feedback(talk.request("bad", about=reply, chat=ELSEWHERE))) == MISSING
-    assert talk.hear("bad", quoted=f"👎 #{reply} What", chat=ELSEWHERE) == MISSING
+    assert talk.hear("bad", asked=f"👎 #{reply} What", chat=ELSEWHERE) == MISSING
     assert feedback(ws, reply) == []
     talk.run(talk.dialogue.correct(talk.request(f"#{reply} 9 to 18.", ANNA, chat=ELSEWHERE)))
     assert corrections(ws, reply) == [(ANNA.person, "9 to 18.")]

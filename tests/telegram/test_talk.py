@@ -389,7 +389,6 @@ def test_what_somebody_has_erased_is_in_no_file_any_more(shop, server):
     [erased] = shop.taps("Erase it")
     assert erased.startswith("Erased: 4 messages.")
     shop.settled()
-    shop.soon(shop.inbox.tidy)
     assert b"zanzibar" not in shop.read()
     assert b"Quetzal" not in shop.read()
 
