@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
+from contextlib import suppress
+from datetime import datetime
 
 import pytest
 
-from trainerlib.codec import Codec
+from trainerlib.codec import CODEC, Codec
 from trainerlib.errors import InvalidEventError, KeyConflictError, StoreError, UnknownEventError, VersionConflictError
 from trainerlib.events import Corrected, CorrectionWithdrawn, Event, MessageDeleted, MessageRecorded
+from trainerlib.store.batches import Encoded
+from trainerlib.store.commits import Request
 from trainerlib.store.eventstore import Append, EventStore
 
 
@@ -350,6 +355,69 @@ def test_a_key_held_by_an_event_from_the_future_fails_only_who_uses_it(path):
         assert [recorded.event.text for recorded in good] == ["good"]
         assert isinstance(bad, UnknownEventError)
         assert texts(store) == ["first", "good"]
+
+
+def test_a_stream_does_not_exist_before_it_is_committed(store):
+    """Also not for the process that is about to begin it, and that may still undo it."""
+    with suppress(InvalidEventError), store.database.transaction() as connection:
+        store._committer.batch(connection).append("conversation/never", said("undone"))
+        assert not store.exists("conversation/never")
+        raise InvalidEventError
+    assert not store.exists("conversation/never")
+    assert list(store.read("conversation/never")) == []
+
+
+def test_what_an_interrupt_left_open_is_undone_by_the_next_append(store):
+    """A transaction that was begun when somebody pressed Ctrl-C, and that nobody ended."""
+    store.append("conversation/a", [said("one")])
+    store.database._writer.execute("BEGIN IMMEDIATE")
+
+    assert [recorded.position for recorded in store.append("conversation/a", [said("two")])] == [2]
+    assert store.verify() == []
+
+
+def test_who_waits_is_told_of_an_interrupt(store):
+    """One that comes while what waits is taken up for a commit: nobody waits for ever, nor believes it recorded."""
+
+    class Interrupted(deque):
+        def popleft(self):
+            raise KeyboardInterrupt
+
+    committer = store._committer
+    event = said("one")
+    request = Request([Encoded("conversation/a", [event], CODEC.encode_all([event]), None, None)])
+    committer._waiting = Interrupted([request])
+    with pytest.raises(KeyboardInterrupt), store.database.lock:
+        committer._commit_waiting()
+    committer._waiting = deque()
+
+    with pytest.raises(StoreError, match="interrupted"):
+        request.outcome()
+    assert request.done
+
+
+NEVER = MessageRecorded("user", "x", sent_at=datetime.min)  # noqa: DTZ901 - it is what it is tried with
+LARGE = MessageDeleted(-(2**70))
+
+
+@pytest.mark.parametrize("odd", [NEVER, LARGE], ids=["time", "number"])
+def test_an_event_that_no_column_can_hold_is_refused_alone(store, odd):
+    async def both():
+        await store.append_async("conversation/a", [said("first")])
+        with store.database.lock:
+            tasks = [
+                asyncio.create_task(store.append_async("conversation/b", [said("good")])),
+                asyncio.create_task(store.append_async("conversation/a", [odd])),
+            ]
+            await asyncio.sleep(0)
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    with pytest.raises(InvalidEventError):
+        store.append("conversation/a", [odd])
+    good, refused = asyncio.run(asyncio.wait_for(both(), timeout=20))
+    assert [recorded.event.text for recorded in good] == ["good"]
+    assert isinstance(refused, InvalidEventError)
+    assert store.verify() == []
 
 
 def test_the_place_of_an_append_that_was_undone_is_given_again(store):

@@ -126,6 +126,32 @@ def test_cancelling_a_waiting_coroutine_harms_nobody(store):
     assert store.verify() == []
 
 
+def test_the_first_append_does_not_stop_the_event_loop_while_somebody_else_writes(store):
+    async def main():
+        with store.database.lock:
+            append = asyncio.create_task(store.append_async("conversation/a", [said("one")]))
+            await asyncio.sleep(0.05)
+            waited = not append.done()
+        return waited, await append
+
+    waited, [recorded] = asyncio.run(main())
+    assert (waited, recorded.position) == (True, 1)
+
+
+def test_where_no_thread_can_be_had_appends_are_recorded_all_the_same(store, monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    async def add(text):
+        [recorded] = await store.append_async("conversation/a", [said(text)])
+        return recorded.position
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert asyncio.run(add("one")) == 1
+    assert asyncio.run(add("two")) == 2
+
+
 def test_a_loop_that_closed_meanwhile_does_no_harm(store):
     """An event loop that is closed before its append is recorded leaves the append recorded and the writer at work."""
     loop = asyncio.new_event_loop()

@@ -254,6 +254,19 @@ def test_closing_waits_for_what_is_being_written(path):
         assert store.database.query("SELECT count(*) FROM mine") == [(0,)]
 
 
+def test_a_closed_store_makes_no_files(path, tmp_path):
+    """Neither its own again, for a thread that had not read before, nor a backup of nothing."""
+    store = EventStore(path)
+    store.close()
+    path.unlink()
+    with ThreadPoolExecutor() as threads, pytest.raises(StoreError, match="closed"):
+        threads.submit(lambda: store.position).result()
+    with pytest.raises(StoreError, match="closed"):
+        store.backup(tmp_path / "copy.db")
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_backup_is_the_log_of_one_moment(store, path, tmp_path):
     """A backup holds the log as it was, with its id, and opens like any other; an existing file is not replaced."""
     store.append("conversation/a", [said("один"), said("two")])

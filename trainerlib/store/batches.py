@@ -35,14 +35,16 @@ class Memory:
     """What a writer remembers from one transaction to the next: true as long as nobody else has written.
 
     Attributes:
-        stream_ids: ids of streams; these never change, but for a person's, which is looked up in each transaction. Whoever
-            reads adds to them.
+        stream_ids: ids of streams; these never change, but for a person's, which is looked up in each transaction. Some may
+            be of streams that a transaction begins and that never come to be.
+        read: ids of streams that whoever reads has found in the log, in any thread.
         heads: versions of streams.
         position: the log's last position, or an earlier one when somebody else has written; to be relied on once `is_known`.
     """
 
     def __init__(self) -> None:
         self.stream_ids: dict[str, int] = {}
+        self.read: dict[str, int] = {}
         self.position = 0
         self._people: set[str] = set()
         self.heads: dict[str, int] = {}
@@ -77,9 +79,19 @@ class Memory:
         self._people.update([name for name in stream_ids if name.startswith(PEOPLE)])
 
     def add(self, stream: str, stream_id: int) -> None:
-        """What somebody has read, in any thread; none is forgotten for it, which a transaction may rely on."""
-        if len(self.stream_ids) < REMEMBERED:
-            self.stream_ids[stream] = stream_id
+        """Remember the id of a stream that was read in the log."""
+        if len(self.read) >= REMEMBERED:
+            self.read = {}
+        self.read[stream] = stream_id
+
+    def knows(self, stream: str) -> bool:
+        """Whether the id of a stream is in `stream_ids`, perhaps because somebody has read it."""
+        if stream in self.stream_ids:
+            return True
+        found = self.read.get(stream)
+        if found is not None:
+            self.stream_ids[stream] = found
+        return found is not None
 
     def forget(self) -> None:
         """Start anew: what was learnt in an undone transaction never came true."""
@@ -125,7 +137,7 @@ class Batch:
             KeyConflictError: a key belongs to other content.
         """
         lone = len(appends) == 1 and len(appends[0].events) == 1
-        if lone and appends[0].stream in self._stream_ids and self._memory.is_known:
+        if lone and self._memory.is_known and self._memory.knows(appends[0].stream):
             try:
                 return self._write_one(appends[0])
             except (VersionConflictError, sqlite3.IntegrityError):
@@ -307,7 +319,7 @@ class Batch:
 
     def _find_streams(self, appends: list[Encoded]) -> None:
         """Learn the ids of the request's streams that exist."""
-        missing = {append.stream for append in appends if append.stream not in self._stream_ids}
+        missing = {append.stream for append in appends if not self._memory.knows(append.stream)}
         if not missing:
             return
         if len(self._stream_ids) > REMEMBERED:

@@ -28,7 +28,7 @@ from functools import partial
 import msgspec
 
 from trainerlib.codec import Codec
-from trainerlib.errors import BusyError, StoreError, TrainerlibError
+from trainerlib.errors import BusyError, InvalidEventError, StoreError, TrainerlibError
 from trainerlib.events import RecordedEvent
 from trainerlib.store import projections
 from trainerlib.store.batches import Batch, Encoded, Memory, NotAllNewError
@@ -69,7 +69,13 @@ class Request(msgspec.Struct, eq=False):
         """The events in the log, or what is raised instead."""
         if self.error is not None:
             raise self.error
+        if not self.done:
+            raise _interrupted()
         return self.result
+
+
+def _interrupted() -> StoreError:
+    return StoreError("the append was interrupted and may not be recorded; repeat it")
 
 
 class _Gate:
@@ -100,6 +106,7 @@ class Committer:
         self._waiting: deque[Request] = deque()
         self._wake = threading.Event()
         self._writer: threading.Thread | None = None
+        self._starting = threading.Lock()
         self._gates: dict[asyncio.AbstractEventLoop, _Gate] = {}
         self._closed = False
         self._written = self._flushed = 0
@@ -122,6 +129,7 @@ class Committer:
             # Nobody else writes or waits, so nobody has to be told.
             try:
                 self._commit([request])
+                request.done = True
             finally:
                 lock.release()
             return request.outcome()
@@ -143,7 +151,7 @@ class Committer:
         self._waiting.append(request)
         if self._closed:
             self._drain()
-        elif self._writer is None:
+        elif self._writer is None or not self._writer.is_alive():
             self._start_writer()
         # One that is set already is not cleared before what waits is looked at.
         if not self._wake.is_set():
@@ -196,10 +204,11 @@ class Committer:
             self._writer.join()
         # Whoever came in between is refused.
         self._drain()
-        self._flusher.shutdown()
         try:
+            # First, so that nobody needs the thread any more.
             self.flush()
         finally:
+            self._flusher.shutdown()
             self._database.close()
 
     # --- commits ---------------------------------------------------------------------------------------------------------
@@ -215,6 +224,7 @@ class Committer:
             return False
         try:
             self._commit([request], patient=False)
+            request.done = True
         except BusyError:
             return False
         finally:
@@ -238,36 +248,45 @@ class Committer:
     def _commit_waiting(self, own: Request | None = None) -> None:
         """Commit a group of waiting requests; the caller holds the lock. `own` is always in the group."""
         group: list[Request] = []
-        while self._waiting and len(group) < _GROUP:
-            request = self._waiting.popleft()
-            group.append(request)
-            if request is own:
-                break
-        if not group:
-            return
         try:
-            self._commit(group)
+            # None is taken away before it is in the group: whoever waits for it would do so for ever after an interrupt.
+            while self._waiting and len(group) < _GROUP:
+                request = self._waiting[0]
+                group.append(request)
+                self._waiting.popleft()
+                if request is own:
+                    break
+            if group:
+                self._commit(group)
         except Exception as error:  # noqa: BLE001 - each caller raises it
             for request in group:
                 request.error = request.error or error
         except BaseException:
             # An interrupt of this thread: the others hear that they cannot rely on it.
             for request in group:
-                request.error = request.error or StoreError(
-                    "the append was interrupted and may not be recorded; repeat it"
-                )
+                request.error = request.error or _interrupted()
             raise
         finally:
             _settle(group)
-        if own is not None and not own.done:
+        if group and own is not None and not own.done:
             self._commit_waiting(own)
 
     def _commit(self, group: list[Request], *, patient: bool = True) -> None:
         self.refuse_closed()
         try:
-            self._transact(group, _record_together, patient)
-        except NotAllNewError:
-            self._transact(group, _record_one_by_one, patient)
+            try:
+                self._transact(group, _record_together, patient)
+            except NotAllNewError:
+                self._transact(group, _record_one_by_one, patient)
+        except (ValueError, OverflowError) as error:
+            # An event that the codec can write and no column can hold, such as a number of 70 bits.
+            if len(group) == 1:
+                raise InvalidEventError(f"an event cannot be recorded: {error}") from error
+            for request in group:
+                try:
+                    self._commit([request], patient=patient)
+                except TrainerlibError as refused:
+                    request.error = refused
 
     def _transact(self, group: list[Request], record: Callable[[Batch, list[Request]], None], patient: bool) -> None:
         flush = any(request.flush for request in group)
@@ -292,10 +311,17 @@ class Committer:
             database.flush()
 
     def _start_writer(self) -> None:
-        with self._database.lock:
-            if self._writer is None:
-                self._writer = threading.Thread(target=self._write_for_others, name="trainerlib-writer", daemon=True)
-                self._writer.start()
+        with self._starting:
+            # After a fork the thread is the other process's.
+            if self._writer is None or not self._writer.is_alive():
+                thread = threading.Thread(target=self._write_for_others, name="trainerlib-writer", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:
+                    # No thread can be had just now: what waits is written here.
+                    self._drain()
+                else:
+                    self._writer = thread
 
     def _write_for_others(self) -> None:
         while True:

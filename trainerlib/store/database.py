@@ -82,11 +82,20 @@ class _Writing:
         self._path = path
 
     def __enter__(self) -> sqlite3.Connection:
+        connection = self._connection
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            if connection.in_transaction:
+                # An interrupt came before the last one could be ended.
+                connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
-        return self._connection
+        except BaseException:
+            # An interrupt while another process was waited for: nobody else would end it.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return connection
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         connection = self._connection
@@ -274,6 +283,7 @@ class Database:
         """This thread's reading connection."""
         connection: _Connection | None = getattr(self._local, "connection", None)
         if connection is None:
+            self._refuse_closed()
             try:
                 proxied = self._engine.raw_connection()
             except (sqlite3.Error, DBAPIError) as error:
@@ -283,6 +293,7 @@ class Database:
             driver: Any = proxied.driver_connection
             connection = self._local.connection = driver
             if self._closed:
+                # Meanwhile.
                 driver.close_unused()
         return connection
 
@@ -313,6 +324,10 @@ class Database:
     def _unread(self, error: sqlite3.Error) -> StoreError:
         return self._refused() if self._closed else translated(error, self.path)
 
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise self._refused()
+
     def _refused(self) -> StoreError:
         return StoreError(f"{self.path}: the store is closed")
 
@@ -320,8 +335,7 @@ class Database:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Hold the write lock, of this process and then of the file; commit at the end, undo everything on an error."""
         with self.lock:
-            if self._closed:
-                raise self._refused()
+            self._refuse_closed()
             with self.writing() as connection:
                 yield connection
 
@@ -397,16 +411,19 @@ class Database:
 
     def backup(self, target: Path) -> None:
         """Copy the database, as of one moment, into a new file."""
+        connection = self.reader()
         try:
             destination = sqlite3.connect(target)
-            connection = self.reader()
             try:
                 with connection.in_use:
                     connection.backup(destination)
             finally:
                 destination.close()
-        except sqlite3.Error as error:
-            raise (self._unread(error) if self._closed else translated(error, target)) from error
+        except BaseException as error:
+            target.unlink(missing_ok=True)
+            if isinstance(error, sqlite3.Error):
+                raise (self._unread(error) if self._closed else translated(error, target)) from error
+            raise
 
     def close(self) -> None:
         """Close every connection, after who writes and before who reads is done; SQLite folds the write-ahead log into the file.

@@ -370,7 +370,7 @@ class EventStore:
 
     def _stream_id(self, stream: str) -> int | None:
         changes = stream.startswith(PEOPLE)
-        known = None if changes else self._committer.memory.stream_ids.get(stream)
+        known = None if changes else self._committer.memory.read.get(stream)
         if known is None:
             rows = self._database.query(tables.SELECT_STREAM_ID, (stream,))
             known = rows[0][0] if rows else None
