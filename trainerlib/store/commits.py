@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from queue import SimpleQueue
 
 import msgspec
 
@@ -104,7 +105,8 @@ class Committer:
         self._codec = codec
         self._clock = clock
         self._waiting: deque[Request] = deque()
-        self._wake = threading.Event()
+        # No `Event`, in the middle of which an interrupt would leave everybody waiting.
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self._writer: threading.Thread | None = None
         self._starting = threading.Lock()
         self._gates: dict[asyncio.AbstractEventLoop, _Gate] = {}
@@ -153,9 +155,9 @@ class Committer:
             self._drain()
         elif self._writer is None or not self._writer.is_alive():
             self._start_writer()
-        # One that is set already is not cleared before what waits is looked at.
-        if not self._wake.is_set():
-            self._wake.set()
+        # One that is there already is not taken before what waits is looked at.
+        if self._wake.empty():
+            self._wake.put(None)
         return await future
 
     @property
@@ -200,7 +202,7 @@ class Committer:
             self._drain()
         self._closed = True
         if self._writer is not None:
-            self._wake.set()
+            self._wake.put(None)
             self._writer.join()
         # Whoever came in between is refused.
         self._drain()
@@ -325,8 +327,7 @@ class Committer:
 
     def _write_for_others(self) -> None:
         while True:
-            self._wake.wait()
-            self._wake.clear()
+            self._wake.get()
             self._drain()
             if self._closed:
                 return

@@ -15,6 +15,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from queue import SimpleQueue
 
 from trainerlib.errors import StoreError
 from trainerlib.write_ahead import WriteAheadLog
@@ -62,7 +63,8 @@ class Upkeep:
         self._long = not lengthens
         # Events since the log was written back, and since it was lengthened.
         self._events = self._few = 0
-        self._wanted = threading.Event()
+        # No `Event`, in the middle of which an interrupt would leave everybody waiting.
+        self._wanted: SimpleQueue[None] = SimpleQueue()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -71,7 +73,8 @@ class Upkeep:
         self._events += events
         self._few += events
         if (self._events >= _EVENTS or (self._few >= _FEW and not self._long)) and not self._ended.is_set():
-            self._wanted.set()
+            if self._wanted.empty():
+                self._wanted.put(None)
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="trainerlib-upkeep", daemon=True)
                 # What was committed stays committed where no thread can be started any more, as while Python ends.
@@ -84,8 +87,10 @@ class Upkeep:
         self._long = not self._lengthens
 
     def _run(self) -> None:
-        while self._wanted.wait() and not self._ended.is_set():
-            self._wanted.clear()
+        while True:
+            self._wanted.get()
+            if self._ended.is_set():
+                return
             if not self._long:
                 self._few = 0
                 self._lengthen()
@@ -114,6 +119,6 @@ class Upkeep:
     def close(self) -> None:
         """End the thread; the caller does not hold the lock."""
         self._ended.set()
-        self._wanted.set()
+        self._wanted.put(None)
         if self._thread is not None:
             self._thread.join()
