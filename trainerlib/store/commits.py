@@ -127,13 +127,11 @@ class Committer:
             TrainerlibError: it was refused.
         """
         lock = self._database.lock
-        if not self._waiting and lock.acquire(blocking=False):
-            # Nobody else writes or waits, so nobody has to be told.
-            try:
+        if not self._waiting and not lock.locked():
+            # Nobody else writes or waits, so nobody has to be told. An interrupt after `acquire` would leave it locked.
+            with lock:
                 self._commit([request])
                 request.done = True
-            finally:
-                lock.release()
             return request.outcome()
         self._waiting.append(request)
         with lock:
