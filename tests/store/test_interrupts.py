@@ -40,23 +40,23 @@ def beside():
                 troubles.append(str(error))
 
 signal.signal(signal.SIGALRM, strike)
-thread = threading.Thread(target=beside)
+thread = threading.Thread(target=beside, daemon=True)
 thread.start()
 number = strikes = 0
 while strikes < 800 and not troubles:
     try:
-        armed = True
-        signal.setitimer(signal.ITIMER_REAL, random.random() * 0.004 + 1e-5)
-        while True:
-            number += 1
-            append("struck", number)
+        try:
+            armed = True
+            signal.setitimer(signal.ITIMER_REAL, random.random() * 0.004 + 1e-5)
+            while True:
+                number += 1
+                append("struck", number)
+        finally:
+            armed = False
     except KeyboardInterrupt:
         strikes += 1
     except StoreError as error:
         troubles.append(str(error))
-    finally:
-        armed = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
 over.set()
 thread.join()
 append("struck", number + 1)
