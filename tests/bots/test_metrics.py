@@ -118,16 +118,16 @@ def test_the_overhead_of_an_answer_is_less_what_the_model_took(ws):
 def test_nobody_and_nothing_that_was_said_is_shown(ws, tmp_path):
     metrics = Metrics(ws, waiting=lambda: 0)
     using(ws, Echo())
-    chat = ws.conversation("telegram:4242", title="Лютик")
-    question = chat.record("user", "secret words", author="telegram:777", name="Ольга")
+    chat = ws.conversation("telegram:42004200420042", title="Лютик")
+    question = chat.record("user", "secret words", author="telegram:77700077700", name="Ольга")
     reply = asyncio.run(whole(ws, chat, question))
-    ws.correct(reply.id, "other words", by="telegram:778")
-    ws.give_feedback(reply.id, rating=-1, text="bad words", by="telegram:777")
+    ws.correct(reply.id, "other words", by="telegram:77800077800")
+    ws.give_feedback(reply.id, rating=-1, text="bad words", by="telegram:77700077700")
     from prometheus_client import generate_latest
 
     page = generate_latest(metrics.registry).decode()
     assert "trainerlib_replies_total" in page
-    for word in ("4242", "Лютик", "777", "778", "Ольга", "words", str(tmp_path)):
+    for word in ("42004200420042", "Лютик", "77700077700", "77800077800", "Ольга", "words", str(tmp_path)):
         assert word not in page.replace('outcome="words"', "").replace("given or withdrawn", ""), word
 
 
