@@ -381,6 +381,7 @@ class Database:
     @contextmanager
     def bulk(self) -> Iterator[None]:
         """A larger cache while a lot is written."""
+        self._refuse_closed()
         connection = self._writer
         connection.execute("PRAGMA cache_size = -65536")
         try:
