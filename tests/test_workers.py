@@ -1,4 +1,4 @@
-"""Worker processes prepare what one process would, in the same order, and leave with it."""
+"""Worker processes and this one prepare together what one would, in the same order, and leave with it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from histories import row, write
 
 import trainerlib
 from trainerlib import Recipe
+from trainerlib.candidates import Preparer
 from trainerlib.consent import Permissions
 from trainerlib.errors import StoreError, UnknownEventError
 from trainerlib.store.tables import READING
@@ -48,8 +50,21 @@ def ws(recorded):
 def several(ws, number, recipe=Recipe()):  # noqa: B008 - a frozen value
     store = ws.store
     return Workers(
-        store.path, READING, recipe, Permissions(), until=store.position, last=store.last_stream_id, workers=number
+        store.path,
+        READING,
+        store.rows,
+        recipe,
+        Permissions(),
+        until=store.position,
+        last=store.last_stream_id,
+        workers=number,
     )
+
+
+def prepared_here(ws):
+    store = ws.store
+    preparer = Preparer(Recipe(), Permissions())
+    return prepared(prepare(store.rows, preparer, until=store.position, last=store.last_stream_id))
 
 
 def children(pid="self"):
@@ -64,12 +79,23 @@ def prepared(batches):
 
 @pytest.mark.parametrize("number", [1, 2, 3, 7])
 def test_workers_prepare_what_one_process_does_in_the_same_order(ws, number):
-    alone = prepared(
-        prepare(ws.store.rows, Recipe(), Permissions(), until=ws.store.position, last=ws.store.last_stream_id)
-    )
+    alone = prepared_here(ws)
     with several(ws, number) as workers:
         assert prepared(workers.batches()) == alone
     assert len(alone) == TALKS
+
+
+@watched
+def test_a_worker_that_stands_still_for_a_while_changes_nothing(ws):
+    """This process goes on with other blocks, as far as it may, and then waits."""
+    before = children()
+    with several(ws, 2) as workers:
+        still = min(children() - before)
+        os.kill(still, signal.SIGSTOP)
+        going = threading.Timer(0.5, os.kill, (still, signal.SIGCONT))
+        going.start()
+        assert prepared(workers.batches()) == prepared_here(ws)
+        going.join()
 
 
 def test_every_event_is_counted_once_for_the_progress(ws):
@@ -147,7 +173,7 @@ import trainerlib
 
 with trainerlib.open(sys.argv[1]) as ws:
     for number in range(1_000):
-        ws.datasets.build(f"d{number}", workers=2)
+        ws.datasets.build(f"d{number}", workers=3)
 """
 
 

@@ -14,6 +14,7 @@ from typing import BinaryIO, Self
 
 import msgspec
 
+from trainerlib.candidates import Preparer
 from trainerlib.consent import STREAMS, Permissions, fold
 from trainerlib.datasets import Pipeline
 from trainerlib.events import DatasetBuilt
@@ -114,13 +115,15 @@ def _prepared(
     number = count(workers, position)
     if number > 1:
         try:
-            several = Workers(store.path, READING, recipe, allowed, until=position, last=last, workers=number)
+            several = Workers(
+                store.path, READING, store.rows, recipe, allowed, until=position, last=last, workers=number - 1
+            )
         except OSError:
             # No process can be started here; this one can do it all.
             pass
         else:
             return stack.enter_context(several).batches()
-    return prepare(store.rows, recipe, allowed, until=position, last=last)
+    return prepare(store.rows, Preparer(recipe, allowed), until=position, last=last)
 
 
 def run(

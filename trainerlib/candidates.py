@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
 from itertools import accumulate
+from operator import methodcaller
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -43,6 +44,11 @@ if TYPE_CHECKING:
 _encode = msgspec.json.Encoder().encode
 
 _NOTHING: array[int] = array("Q")
+
+_utf8 = methodcaller("encode", "utf-8", "surrogatepass")
+
+_FRAMES = {"user": b"\xffuser ", "assistant": b"\xffassistant "}
+"""What stands before a turn that is hashed: FF is in no UTF-8, so it tells where the one before ends, whatever its text."""
 
 _NO_TURN = -1
 """In place of the index of a turn: the message is none, so nothing can be an answer to it."""
@@ -160,7 +166,10 @@ class Preparer:
                 step(draft)
         if self._recipe.near_duplicates > 0:
             finished = [draft for draft in drafts if draft.line is not None]
-            found = likenesses([draft.line for draft in finished if draft.line is not None])
+            found = likenesses(
+                [draft.line for draft in finished if draft.line is not None],
+                [draft.dialogue.encoded for draft in finished],
+            )
             for draft, (fingerprint, said) in zip(finished, found, strict=True):
                 draft.fingerprint, draft.said = fingerprint, said
         return [one if isinstance(one, Prepared) else one.prepared() for one in begun]
@@ -203,12 +212,16 @@ class Preparer:
         """Digest what each window says, by which exact duplicates are found."""
         if self._recipe.duplicates != "exclude":
             return
-        dialogue, digests = draft.dialogue, draft.digests
+        dialogue, digests, turns = draft.dialogue, draft.digests, draft.dialogue.turns
         for index, _message, window in draft.offers:
             if isinstance(window, str):
                 continue
             start, stop, system = window.start, window.stop, window.system
-            good, bad = dialogue.reply(index, window.chosen), dialogue.reply(index, window.rejected)
+            if stop == index and window.rejected is None and window.chosen is turns[index].content:
+                # The usual case: the reply is the turn after its context.
+                digests.append(dialogue.hashed(start, stop + 1, system).digest()[:16])
+                continue
+            good, bad = _side(window.chosen), _side(window.rejected)
             if bad:
                 hashed = dialogue.hashed(start, stop, system)
                 if good:
@@ -217,9 +230,6 @@ class Preparer:
                 if good:
                     # Each side may have been seen with another: only the same two together are a duplicate.
                     digests.append(_digest(hashed, good + bad + b"="))
-            elif good is dialogue.encoded[index] and stop == index:
-                # The usual case: the reply is the turn after its context.
-                digests.append(dialogue.hashed(start, stop + 1, system).digest()[:16])
             else:
                 digests.append(_digest(dialogue.hashed(start, stop, system), good))
 
@@ -260,6 +270,9 @@ class Preparer:
             return sides
         chosen, rejected = sides
         system = dialogue.system_before[index]
+        if system < 0 and dialogue.roomy and not message.corrections:
+            # The reply is one of the turns, so context and reply fit without being counted.
+            return Window(message.id, dialogue.opening(stop), stop, chosen, rejected)
         start = dialogue.start(stop, system, max([estimate_tokens(side) for side in sides if side is not None]))
         return "context-limit" if start is None else Window(message.id, start, stop, chosen, rejected, system)
 
@@ -270,48 +283,65 @@ def likeness(line: ConversationExamples) -> tuple[array[int], tuple[bytes, ...]]
     The fingerprint is that of all its examples say: its turns, then the sides that are no turn of it. `said` has 16
     bytes for each example, the same for examples that differ in case, punctuation and spaces alone.
     """
-    return likenesses([line])[0]
+    return likenesses([line], [[_utf8(turn.content) for turn in line.turns]])[0]
 
 
-def likenesses(lines: Sequence[ConversationExamples]) -> list[tuple[array[int], tuple[bytes, ...]]]:
-    """The `likeness` of each of some conversations; as in `Preparer.prepare_all` a step is taken for all at once."""
-    texts = list(map(_texts, lines))
-    words = [words_of(known) for known in texts]
+def likenesses(
+    lines: Sequence[ConversationExamples], turns: Sequence[Sequence[bytes]]
+) -> list[tuple[array[int], tuple[bytes, ...]]]:
+    """The `likeness` of each of some conversations; as in `Preparer.prepare_all` a step is taken for all at once.
+
+    Args:
+        lines: the conversations.
+        turns: of each what its turns say in UTF-8, and perhaps what later ones do.
+    """
+    sides = list(map(_sides_apart, lines))
+    words = [
+        words_of([*known[: len(line.turns)], *map(_utf8, apart)])
+        for line, known, apart in zip(lines, turns, sides, strict=True)
+    ]
     normal = list(map(normalised_words, words))
     fingerprints = list(map(fingerprint_of, words))
-    return list(zip(fingerprints, map(_said, lines, texts, normal), strict=True))
+    return list(zip(fingerprints, map(_said, lines, sides, normal), strict=True))
 
 
-def _texts(line: ConversationExamples) -> list[str]:
-    """The turns of a conversation, then each side of an example that is none of them."""
-    texts = [turn.content for turn in line.turns]
-    known = set(texts)
+def _sides_apart(line: ConversationExamples) -> list[str]:
+    """Each side of an example that is no turn of the conversation, once."""
+    turns = line.turns
+    apart: dict[str, None] = {}
+    known: set[str] | None = None
     for window in line.examples:
         for side in (window.chosen, window.rejected):
-            if side is not None and side not in known:
-                known.add(side)
-                texts.append(side)
-    return texts
+            # Mostly it is the turn after its context.
+            if side is None or (window.stop < len(turns) and turns[window.stop].content is side):
+                continue
+            if known is None:
+                known = {turn.content for turn in turns}
+            if side not in known:
+                apart[side] = None
+    return list(apart)
 
 
-def _said(line: ConversationExamples, texts: list[str], normal: bytes) -> tuple[bytes, ...]:
+def _said(line: ConversationExamples, apart: Sequence[str], normal: bytes) -> tuple[bytes, ...]:
     """A digest of what each example says.
 
     Args:
         line: the examples.
-        texts: their texts.
-        normal: the texts as `normalised_words` gives them.
+        apart: their sides that are no turns.
+        normal: the turns, then these sides, as `normalised_words` gives them.
     """
-    places = dict(zip(texts, range(len(texts)), strict=True))
+    turns = line.turns
+    number = len(turns)
     begins = list(accumulate([len(text) + 1 for text in normal.split(b"\xff")]))
+    places: dict[str, int] = {}
     said: list[bytes] = []
     # Windows mostly begin at the first turn, so the hash of the last context is gone on with.
     context, done = sha256(), 0
     for window in line.examples:
         start, stop = window.start, window.stop
         side = window.chosen if window.chosen is not None else window.rejected or ""
-        # The usual case: the reply is the text after its context.
-        follows = stop < len(texts) and texts[stop] == side
+        # The usual case: the reply is the turn after its context.
+        follows = stop < number and turns[stop].content == side
         end = stop + 1 if follows else stop
         if start or end < done:
             hashed = sha256(normal[begins[start] : begins[end]])
@@ -320,6 +350,9 @@ def _said(line: ConversationExamples, texts: list[str], normal: bytes) -> tuple[
             done = end
             hashed = context if follows else context.copy()
         if not follows:
+            if not places:
+                texts = [*[turn.content for turn in turns], *apart]
+                places = dict(zip(texts, range(len(texts)), strict=True))
             place = places[side]
             hashed.update(normal[begins[place] : begins[place + 1]])
         said.append(hashed.digest()[:16])
@@ -334,6 +367,11 @@ def _disagree(message: Message) -> bool:
     return bool(ratings and min(ratings) < 0 < max(ratings)) or len({item.text for item in message.corrections}) > 1
 
 
+def _side(text: str | None) -> bytes:
+    """A side in its frame, empty for none."""
+    return b"" if text is None else _FRAMES["assistant"] + _utf8(text)
+
+
 def _digest(context: HASH, side: bytes) -> bytes:
     hashed = context.copy()
     hashed.update(side)
@@ -344,7 +382,7 @@ class Dialogue:
     """A conversation as its model should see it: turns in order, the instruction in force at each, what is no turn."""
 
     __slots__ = ("_ends", "_hashed", "_hashed_stop", "_hashed_system", "_joined", "_recipe", "_tokens", "candidates", "dropped",
-                 "encoded", "numbers", "redact", "sent", "system_before", "systems", "turns")  # fmt: skip
+                 "encoded", "numbers", "redact", "roomy", "sent", "system_before", "systems", "turns")  # fmt: skip
 
     def __init__(self, conversation: Conversation, recipe: Recipe, redact: Redaction | None) -> None:
         self._recipe = recipe
@@ -404,10 +442,12 @@ class Dialogue:
 
     def _measure(self) -> None:
         """What windows over the turns are measured and compared by."""
-        # JSON tells where each turn ends, whatever its text.
-        self.encoded = list(map(_encode, self.turns))
-        self._joined = b"".join(self.encoded)
-        self._ends = [0, *accumulate(map(len, self.encoded))]
+        self.encoded = list(map(_utf8, [turn.content for turn in self.turns]))
+        framed = [_FRAMES[turn.role] + content for turn, content in zip(self.turns, self.encoded, strict=True)]
+        self._joined = b"".join(framed)
+        self._ends = [0, *accumulate(map(len, framed))]
+        # A text has fewer tokens than it has bytes in its frame by four, so here all turns fit, and one of them once more.
+        self.roomy = len(self._joined) <= 2 * self._recipe.context_tokens
         self._tokens: list[int] | None = None
         self._hashed = sha256()
         self._hashed_system, self._hashed_stop = -1, 0
@@ -451,29 +491,27 @@ class Dialogue:
                 return named + 1
         return index if index and self.turns[index - 1].role == "user" else None
 
-    def reply(self, index: int, text: str | None) -> bytes:
-        """A side as JSON that tells where it ends, empty for none; ready made when it is the turn's."""
-        if text is None:
-            return b""
-        return self.encoded[index] if text is self.turns[index].content else _encode(Turn("assistant", text))
-
     def start(self, stop: int, system: int, reply_tokens: int) -> int | None:
         """Index of the first turn that fits the limits; `None` when not even the question does."""
         budget = self._recipe.context_tokens - reply_tokens
         if system >= 0:
             budget -= estimate_tokens(self.systems[system])
-        start = max(0, stop - self._recipe.context_turns)
-        # A text has fewer tokens than its JSON has bytes by four, so most conversations fit without being counted.
+        least = 0
         if len(self._joined) > 4 * budget:
             if self._tokens is None:
                 # Sums up to each turn, so that any window's count is one subtraction.
                 self._tokens = [0, *accumulate([estimate_tokens(turn.content) for turn in self.turns])]
             tokens = self._tokens
-            while start < stop and tokens[stop] - tokens[start] > budget:
-                start += 1
-            if start == stop:
+            least = max(0, stop - self._recipe.context_turns)
+            while least < stop and tokens[stop] - tokens[least] > budget:
+                least += 1
+            if least == stop:
                 return None
-        # A context that was cut begins with what a person said.
+        return self.opening(stop, least)
+
+    def opening(self, stop: int, least: int = 0) -> int:
+        """Index of the first turn of a context that is not too long, from `least` on: one of a person, where it was cut."""
+        start = max(least, stop - self._recipe.context_turns)
         while start and self.turns[start].role == "assistant":
             start += 1
         return start

@@ -50,8 +50,8 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
-from itertools import compress
-from operator import add, ne
+from itertools import compress, islice
+from operator import methodcaller, ne
 from struct import pack
 from sys import byteorder
 
@@ -91,6 +91,7 @@ _LEADING = 1 << 61 << 64
 _LOWEST = 1 << 61
 
 _END = b"\xff"
+_utf8 = methodcaller("encode", "utf-8", "surrogatepass")
 """A word that no text has, as UTF-8 has no such byte: where a text ends."""
 
 _PAIR = 16
@@ -147,16 +148,15 @@ class _Remembered(dict[bytes, bytes]):
         return made
 
 
-def words_of(texts: Iterable[str]) -> list[bytes]:
-    r"""Texts at spaces and ASCII punctuation; what is ASCII is in lower case, what is not is as it was.
+def words_of(texts: Iterable[bytes]) -> list[bytes]:
+    r"""Texts in UTF-8, split at spaces and ASCII punctuation; what is ASCII is in lower case, what is not is as it was.
 
     The byte FF is a word of its own, and stands before the first text and after each.
 
-    >>> words_of(["When ARE you", "open?"])
+    >>> words_of([b"When ARE you", b"open?"])
     [b'\xff', b'when', b'are', b'you', b'\xff', b'open', b'\xff']
     """
-    data = [text.encode(errors="surrogatepass") for text in texts]
-    return b" \xff ".join([b"", *data, b""]).translate(_FOLDED).split()
+    return b" \xff ".join([b"", *texts, b""]).translate(_FOLDED).split()
 
 
 def _normalised(word: bytes) -> bytes:
@@ -186,7 +186,7 @@ def normalised(text: str) -> str:
     >>> normalised("Ещё  раз: «Спасибо», BYE!"), normalised("🙂")
     ('еще раз спасибо bye', '')
     """
-    return normalised_words(words_of([text])).strip(b"\xff ").decode()
+    return normalised_words(words_of([_utf8(text)])).strip(b"\xff ").decode()
 
 
 def normalised_words(words: Sequence[bytes]) -> bytes:
@@ -211,13 +211,13 @@ def fingerprint(texts: Iterable[str]) -> array[int]:
     >>> len(fingerprint(["When are you open?"])), len(fingerprint(["Да."])), len(fingerprint(["👍"]))
     (3, 1, 0)
     """
-    return fingerprint_of(words_of(texts))
+    return fingerprint_of(words_of(map(_utf8, texts)))
 
 
 def fingerprint_of(words: Iterable[bytes]) -> array[int]:
     """The `fingerprint` of the texts whose `words_of` are known."""
     pairs = b"".join(map(_hashed_words, words))
-    found: array[float] = array("d")
+    hashes: list[float] = []
     for start in range(0, max(len(pairs) - _PAIR, 1), _PIECE):
         piece = pairs[start : start + _PIECE + _PAIR]
         numbers = int.from_bytes(piece, "little")
@@ -225,10 +225,10 @@ def fingerprint_of(words: Iterable[bytes]) -> array[int]:
         mixed = array("d", (numbers ^ numbers >> 64).to_bytes(len(piece), "little"))
         if byteorder == "big":
             mixed.byteswap()
-        found.extend(mixed[1:-1:2] or mixed[1:])
-    hashes = sorted(found)
-    last_of_its_kind = map(ne, hashes, [*hashes[1:], 0.0])
-    kept = list(compress(hashes, last_of_its_kind))
+        hashes += (mixed[1:-1:2] or mixed[1:]).tolist()
+    hashes.sort()
+    differs_from_next = map(ne, hashes, islice(hashes, 1, None))
+    kept = [*compress(hashes, differs_from_next), *hashes[-1:]]
     # An array made of the list would ask of each item what it is.
     return array("Q", pack(f"{len(kept)}d", *kept))
 
@@ -286,9 +286,9 @@ class _Document:
         self.data = data
         self.hashes = len(fingerprint)
         self._bands = bands
-        self._cyclic = fingerprint[:]
-        for _ in range(bands.rows - 1):
-            self._cyclic.append(self._cyclic[-self.hashes])
+        self._cyclic = fingerprint + fingerprint[: bands.rows - 1]
+        while len(self._cyclic) < self.hashes + bands.rows - 1:
+            self._cyclic.append(fingerprint[0])
         self._sketch: frozenset[int] | None = None
         self._set: frozenset[int] | None = None
         self._further: list[int] | None = None
@@ -308,11 +308,11 @@ class _Document:
 
     def _begun(self, starts: Iterable[int]) -> list[int]:
         """The keys that begin with these hashes."""
-        cyclic = self._cyclic
-        keys = [cyclic[start] for start in starts]
-        for row in range(1, self._bands.rows):
-            keys = list(map(add, keys, [cyclic[start + row] for start in starts]))
-        return [key & _KEY for key in keys]
+        cyclic, rows = self._cyclic, self._bands.rows
+        if rows == 3:
+            # The usual number, written out.
+            return [cyclic[start] + cyclic[start + 1] + cyclic[start + 2] & _KEY for start in starts]
+        return [sum(cyclic[start : start + rows]) & _KEY for start in starts]
 
     def every_key(self) -> Iterator[int]:
         """The keys it wants, then those it takes instead of crowded ones."""

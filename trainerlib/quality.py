@@ -137,7 +137,7 @@ def filters(quality: Quality) -> list[tuple[str, Filter]]:
     if quality.same_language:
         found.append(("other-language", _same_language))
     if limit < 1:
-        found.append(("repetitive", lambda _context, reply: repetition(reply) <= limit))
+        found.append(("repetitive", lambda _context, reply: not _repeats(reply, limit)))
     if quality.refusals == "exclude":
         found.append(("refusal", lambda _context, reply: not refuses(reply)))
     names = Counter(path.partition(":")[2] for path in quality.callables)
@@ -187,6 +187,18 @@ def repetition(text: str) -> float:
         run = "".join(words)
         share = _repeated([run[start : start + _CHARACTERS] for start in range(len(run) - _CHARACTERS + 1)])
     return max(share, _repeated([line.strip() for line in text.splitlines() if line and not line.isspace()]))
+
+
+def _repeats(text: str, limit: float) -> bool:
+    """Whether a text has more `repetition` than a limit below 1."""
+    words = text.split()
+    number = len(words)
+    if len(text) <= _LONG * number and "\n" not in text:
+        again = number - len(set(words))
+        # The words of so many sequences that occurred earlier did so too: three more than there are sequences.
+        if again < _WORDS or again - 3 < limit * (number - 3) - 0.5:
+            return False
+    return repetition(text) > limit
 
 
 def _repeated(parts: Sequence[object]) -> float:

@@ -62,7 +62,7 @@ class Datasets:
             recipe: what to take and how; the default takes every reply.
             position: build as of this log position; by default everything recorded so far.
             progress: called with events read and events to read.
-            workers: processes that prepare conversations; by default one a core for a large log, else none but this.
+            workers: processes that share the work, this one among them; by default one a core for a large log.
 
         Raises:
             DatasetError: an impossible name or position.

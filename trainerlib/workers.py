@@ -1,26 +1,32 @@
 """Conversations prepared for a dataset by several processes at once, handed back in the order they began.
 
-What one conversation offers depends on no other, and Python runs one thread of it at a time, so a large log is dealt to
-worker processes: each reads its own blocks of streams from the file and sends back what it prepared. They are plain
-interpreters that read a job from stdin, so a build needs no `if __name__ == "__main__"` in the script that starts it,
-and works in a notebook. A worker whose parent is gone ends at its next write.
+What one conversation offers depends on no other, and Python runs one thread of it at a time, so a large log is dealt out
+in blocks of streams, to worker processes and to this one, to each the next block when it is done with one: a worker reads
+its blocks from the file and sends back what it prepared, and this process prepares some itself whenever it would wait for
+them. Workers are plain interpreters that read a job from stdin, so a build needs no `if __name__ == "__main__"` in the
+script that starts it, and works in a notebook. A worker whose parent is gone ends at its next write.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import queue
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 import msgspec
+
+if sys.platform == "linux":
+    import fcntl
 
 from trainerlib import errors
 from trainerlib.candidates import Prepared, Preparer
@@ -30,8 +36,8 @@ from trainerlib.events import JsonObject
 from trainerlib.recipes import Recipe
 from trainerlib.store.rows import Rows, Statements, reading
 
-_BLOCK = 128
-"""Streams a worker takes at a time."""
+_BLOCK = 64
+"""Streams that are dealt out at a time."""
 
 _TOGETHER = 16
 """Conversations prepared step by step together: enough to keep each step's code in the processor's cache, and few enough
@@ -44,13 +50,19 @@ _EVENTS = 4_096
 """Events after which it sends what it has, however little they came to."""
 
 _AHEAD = 8
-"""Frames of a worker that may wait for their turn."""
+"""Frames that may wait for their turn, of each worker and of this process."""
+
+_DEALT = 3
+"""Blocks that a worker has at once, so that it need not wait for the next one."""
+
+_PIPE = 1 << 20
+"""Bytes of a worker's that are read at once: a thread that reads waits a few milliseconds for the interpreter each time."""
 
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from trainerlib.workers import main; main()"
 
 
 class _Job(msgspec.Struct, frozen=True):
-    """What one of `workers` workers does: every `workers`-th block of streams, beginning with its own number."""
+    """What a worker does; the numbers of its blocks follow, a line each."""
 
     path: str
     statements: Statements
@@ -58,8 +70,6 @@ class _Job(msgspec.Struct, frozen=True):
     permissions: Permissions
     until: int
     last: int
-    number: int
-    workers: int
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True):
@@ -85,20 +95,16 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Frame).decode
 
 
-def prepare(
-    rows: Rows, recipe: Recipe, permissions: Permissions, *, until: int, after: int = 0, last: int
-) -> Iterator[Batch]:
+def prepare(rows: Rows, preparer: Preparer, *, until: int, after: int = 0, last: int) -> Iterator[Batch]:
     """Conversations prepared in this process.
 
     Args:
         rows: the log.
-        recipe: what to take, and how.
-        permissions: whose words may be used.
+        preparer: what to take, and how.
         until: leave out events after this log position.
         after: leave out streams up to this id.
         last: leave out streams after this id.
     """
-    several = Preparer(recipe, permissions).prepare_all
     prepared: list[Prepared] = []
     read = size = 0
     some: list[Conversation] = []
@@ -108,7 +114,7 @@ def prepare(
             some.append(fold(events))
         if len(some) < _TOGETHER and read <= _EVENTS:
             continue
-        made = several(some)
+        made = preparer.prepare_all(some)
         some.clear()
         prepared += made
         size += sum([len(one.line) for one in made])
@@ -116,11 +122,19 @@ def prepare(
             yield Batch(read, prepared)
             prepared = []
             read = size = 0
-    yield Batch(read, prepared + several(some))
+    yield Batch(read, prepared + preparer.prepare_all(some))
+
+
+def _frames(rows: Rows, preparer: Preparer, block: int, *, until: int, last: int) -> Iterator[_Frame]:
+    """A block, as whoever prepares it hands it over."""
+    after = block * _BLOCK
+    for batch in prepare(rows, preparer, until=until, after=after, last=min(after + _BLOCK, last)):
+        yield _Frame(batch.events, batch.prepared)
+    yield _Frame(0, [], ends=True)
 
 
 def count(wanted: int | None, events: int) -> int:
-    """How many workers a build of so many events is worth: at least 1, which is this process itself.
+    """How many processes a build of so many events is worth: at least 1, which is this one.
 
     Args:
         wanted: as many as this; `None` for as many as there are cores, once their start is worth it.
@@ -139,16 +153,17 @@ def count(wanted: int | None, events: int) -> int:
 
 
 class Workers:
-    """Worker processes that prepare the conversations of a log.
+    """Worker processes that prepare the conversations of a log together with this one.
 
     Args:
         path: the file of the log.
         statements: the SQL to read it with.
+        rows: the log, as this process reads it.
         recipe: what to take, and how.
         permissions: whose words may be used.
         until: leave out events after this log position.
         last: id of the stream that began last.
-        workers: how many processes.
+        workers: how many processes, besides this one.
 
     Raises:
         OSError: a process cannot be started.
@@ -158,6 +173,7 @@ class Workers:
         self,
         path: Path,
         statements: Statements,
+        rows: Rows,
         recipe: Recipe,
         permissions: Permissions,
         *,
@@ -165,13 +181,14 @@ class Workers:
         last: int,
         workers: int,
     ) -> None:
-        self._last = last
+        self._blocks = _Blocks(-(-last // _BLOCK))
+        preparer = Preparer(recipe, permissions)
+        self._here = _Here(self._blocks, lambda block: _frames(rows, preparer, block, until=until, last=last))
+        job = _Job(str(path), statements, recipe.to_json(), permissions, until, last)
         self._stack = ExitStack()
-        self._workers: list[_Worker] = []
         with self._stack:
-            for number in range(workers):
-                job = _Job(str(path), statements, recipe.to_json(), permissions, until, last, number, workers)
-                self._workers.append(self._stack.enter_context(_Worker(job)))
+            for _ in range(workers):
+                self._stack.enter_context(_Worker(job, self._blocks))
             self._stack = self._stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -186,37 +203,111 @@ class Workers:
         Raises:
             TrainerlibError: what a worker met, or that one was killed.
         """
-        for block in range(-(-self._last // _BLOCK)):
-            worker = self._workers[block % len(self._workers)]
+        for block in range(self._blocks.number):
             while True:
-                frame = worker.frame()
+                frame = self._frame(block)
                 yield frame
                 if frame.ends:
                     break
 
+    def _frame(self, block: int) -> _Frame:
+        """The next one of a block; this process does some work of its own until it is there."""
+        while True:
+            holder = self._blocks.holder(block)
+            waits = holder is None or not holder.ready
+            if waits and self._here.step():
+                continue
+            if holder is not None:
+                return holder.frame()
+
+
+class _Blocks:
+    """The blocks of a log, dealt out in order to whoever can take one.
+
+    Attributes:
+        number: how many there are.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._holders: list[_Worker | _Here] = []
+        self._lock = threading.Lock()
+
+    def deal(self, holder: _Worker | _Here) -> int | None:
+        """The next one is now this one's; `None` when there are no more."""
+        with self._lock:
+            if len(self._holders) == self.number:
+                return None
+            self._holders.append(holder)
+            return len(self._holders) - 1
+
+    def holder(self, block: int) -> _Worker | _Here | None:
+        """Who prepares a block; `None` when that is not known yet."""
+        with self._lock:
+            return self._holders[block] if block < len(self._holders) else None
+
+
+class _Here:
+    """This process, as one of those that prepare blocks."""
+
+    def __init__(self, blocks: _Blocks, frames: Callable[[int], Iterator[_Frame]]) -> None:
+        self._blocks = blocks
+        self._of = frames
+        self._frames: deque[_Frame] = deque()
+        self._running: Iterator[_Frame] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a frame is there."""
+        return bool(self._frames)
+
+    def frame(self) -> _Frame:
+        """The next one that was prepared."""
+        return self._frames.popleft()
+
+    def step(self) -> bool:
+        """Prepare one more frame, of the block that was begun or of another one; tells whether that was possible."""
+        if len(self._frames) >= _AHEAD:
+            return False
+        if self._running is None:
+            block = self._blocks.deal(self)
+            if block is None:
+                return False
+            self._running = self._of(block)
+        frame = next(self._running)
+        if frame.ends:
+            self._running = None
+        self._frames.append(frame)
+        return True
+
 
 class _Worker:
-    """One process, and the thread that reads what it sends ahead of its turn."""
+    """One process, and the thread that reads what it sends ahead of its turn, and deals it more."""
 
-    def __init__(self, job: _Job) -> None:
+    def __init__(self, job: _Job, blocks: _Blocks) -> None:
+        self._blocks = blocks
         self._process = subprocess.Popen(  # noqa: S603 - this very interpreter, and a constant
             [sys.executable, "-I", "-c", _START, msgspec.json.encode(sys.path).decode()],
+            bufsize=_PIPE,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        if sys.platform == "linux":
+            # The usual 64 KiB are full before the thread that reads has its turn.
+            with suppress(OSError):
+                fcntl.fcntl(self._output, fcntl.F_SETPIPE_SZ, _PIPE)
         self._frames: queue.Queue[_Frame | None] = queue.Queue(_AHEAD)
         self._stopped = False
+        self._write(msgspec.json.encode(job))
+        for _ in range(_DEALT):
+            self._deal()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
-        try:
-            self._input.write(msgspec.json.encode(job) + b"\n")
-            self._input.flush()
-        except BrokenPipeError:
-            pass  # It ended at once; `frame` tells.
 
     @property
-    def _input(self) -> BinaryIO:
-        return self._process.stdin  # type: ignore[return-value] # a pipe, as asked for
+    def ready(self) -> bool:
+        """Whether the next thing it sent is there."""
+        return not self._frames.empty()
 
     def frame(self) -> _Frame:
         """The next thing it sent."""
@@ -244,14 +335,40 @@ class _Worker:
                 continue
         self._process.__exit__(kind, error, trace)
 
+    def _deal(self) -> None:
+        """Give it another block, or tell it that there are no more."""
+        block = self._blocks.deal(self)
+        if block is None:
+            self._input.close()
+        else:
+            self._write(b"%d" % block)
+
+    @property
+    def _input(self) -> BinaryIO:
+        return self._process.stdin  # type: ignore[return-value] # a pipe, as asked for
+
+    @property
+    def _output(self) -> BinaryIO:
+        return self._process.stdout  # type: ignore[return-value] # a pipe, as asked for
+
+    def _write(self, line: bytes) -> None:
+        try:
+            self._input.write(line + b"\n")
+            self._input.flush()
+        except BrokenPipeError:
+            pass  # It ended at once; `frame` tells.
+
     def _read(self) -> None:
-        output: BinaryIO = self._process.stdout  # type: ignore[assignment] # a pipe, as asked for
+        output = self._output
         while not self._stopped and len(head := output.read(4)) == 4:
             data = output.read(int.from_bytes(head))
             try:
-                self._frames.put(_decode(data))
+                frame = _decode(data)
             except msgspec.MsgspecError:
                 break  # Killed in the middle of a frame.
+            if frame.ends:
+                self._deal()
+            self._frames.put(frame)
         self._frames.put(None)
 
 
@@ -259,6 +376,8 @@ def main() -> None:
     """Do the job on stdin: what a worker process runs."""
     # Ctrl-C reaches the whole group; the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Nothing that is made of a conversation holds itself, so there is little to be found by looking often.
+    gc.set_threshold(100_000)
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=_Job)
     output = sys.stdout.buffer
 
@@ -270,12 +389,10 @@ def main() -> None:
     try:
         try:
             with reading(Path(job.path), job.statements) as rows:
-                recipe = Recipe.from_json(job.recipe)
-                for after in range(job.number * _BLOCK, job.last, job.workers * _BLOCK):
-                    last = min(after + _BLOCK, job.last)
-                    for batch in prepare(rows, recipe, job.permissions, until=job.until, after=after, last=last):
-                        send(_Frame(batch.events, batch.prepared))
-                    send(_Frame(0, [], ends=True))
+                preparer = Preparer(Recipe.from_json(job.recipe), job.permissions)
+                for line in sys.stdin.buffer:
+                    for frame in _frames(rows, preparer, int(line), until=job.until, last=job.last):
+                        send(frame)
         except errors.TrainerlibError as error:
             send(_Frame(0, [], error=(type(error).__name__, str(error))))
     except BrokenPipeError:
