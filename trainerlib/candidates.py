@@ -21,9 +21,9 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
-from itertools import accumulate
+from itertools import accumulate, compress
 from operator import methodcaller
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -52,6 +52,10 @@ _FRAMES = {"user": b"\xffuser ", "assistant": b"\xffassistant "}
 
 _NO_TURN = -1
 """In place of the index of a turn: the message is none, so nothing can be an answer to it."""
+
+
+Likeness: TypeAlias = tuple["array[int]", tuple[bytes, ...]]
+"""`(fingerprint, said)` of a conversation's examples, as `likeness` tells."""
 
 
 class Prepared(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -277,8 +281,8 @@ class Preparer:
         return "context-limit" if start is None else Window(message.id, start, stop, chosen, rejected, system)
 
 
-def likeness(line: ConversationExamples) -> tuple[array[int], tuple[bytes, ...]]:
-    """What near-duplicates of a conversation are found by: `(fingerprint, said)`.
+def likeness(line: ConversationExamples) -> Likeness:
+    """What near-duplicates of a conversation are found by.
 
     The fingerprint is that of all its examples say: its turns, then the sides that are no turn of it. `said` has 16
     bytes for each example, the same for examples that differ in case, punctuation and spaces alone.
@@ -286,9 +290,7 @@ def likeness(line: ConversationExamples) -> tuple[array[int], tuple[bytes, ...]]
     return likenesses([line], [[_utf8(turn.content) for turn in line.turns]])[0]
 
 
-def likenesses(
-    lines: Sequence[ConversationExamples], turns: Sequence[Sequence[bytes]]
-) -> list[tuple[array[int], tuple[bytes, ...]]]:
+def likenesses(lines: Sequence[ConversationExamples], turns: Sequence[Sequence[bytes]]) -> list[Likeness]:
     """The `likeness` of each of some conversations; as in `Preparer.prepare_all` a step is taken for all at once.
 
     Args:
@@ -303,6 +305,21 @@ def likenesses(
     normal = list(map(normalised_words, words))
     fingerprints = list(map(fingerprint_of, words))
     return list(zip(fingerprints, map(_said, lines, sides, normal), strict=True))
+
+
+def likeness_left(line: ConversationExamples, known: Likeness, left: ConversationExamples) -> Likeness:
+    """The `likeness` of what is left of a conversation's examples; where its texts are still the same, that is soon told.
+
+    Args:
+        line: the conversation.
+        known: its likeness.
+        left: it with some of its examples.
+    """
+    if len(left.turns) < len(line.turns) or _sides_apart(left) != _sides_apart(line):
+        return likeness(left)
+    fingerprint, said = known
+    messages = {window.message for window in left.examples}
+    return fingerprint, tuple(compress(said, [window.message in messages for window in line.examples]))
 
 
 def _sides_apart(line: ConversationExamples) -> list[str]:
@@ -399,7 +416,7 @@ class Dialogue:
             self.systems.append(recipe.system)
             system = 0
         before: Message | None = None
-        turns, numbers = self.turns, self.numbers
+        turns, numbers, sent, system_before = self.turns, self.numbers, self.sent, self.system_before
         texts = [message.content if message.attachments else message.text for message in conversation.messages]
         # Most texts show nothing of a value, which is told of all at once.
         shown = traces_of(texts) if redact is not None else [b""] * len(texts)
@@ -421,21 +438,21 @@ class Dialogue:
             if message.timed and before is not None and before.role == role and self._continues(before, message):
                 index -= 1
                 if role == "assistant":
-                    self.sent[index] = f"{self.sent[index]}\n\n{content}"
+                    sent[index] = f"{sent[index]}\n\n{content}"
                     self.dropped.append((message, "merged"))
                 turns[index] = Turn(role, f"{turns[index].content}\n\n{content}")
             else:
                 in_force = system
                 if role == "assistant":
                     self.candidates.append((index, message))
-                    self.sent[index] = content
+                    sent[index] = content
                     if message.instruction:
                         in_force = self._system(message.instruction, system)
                     # A reply without words of its own is shown by its correction.
                     if message.corrections and (recipe.context_replies == "corrected" or not content.strip()):
                         content = message.corrected_text if redact is None else redact(message.corrected_text)
                 turns.append(Turn(role, content))
-                self.system_before.append(in_force)
+                system_before.append(in_force)
             numbers[message.number] = index
             before = message
         self._measure()

@@ -22,12 +22,13 @@ chosen_repeats=False, rejected_repeats=False),)
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from hashlib import sha256
 
 import msgspec
 
-from trainerlib.candidates import Prepared, Preparer
+from trainerlib.candidates import Likeness, Prepared, Preparer, likeness_left
 from trainerlib.consent import Permissions
 from trainerlib.conversations import Conversation
 from trainerlib.examples import ConversationExamples, Window
@@ -36,6 +37,7 @@ from trainerlib.quality import CALLABLE
 from trainerlib.quality import EXCLUSIONS as QUALITY_EXCLUSIONS
 from trainerlib.recipes import Recipe, Split
 
+_encode = msgspec.json.Encoder().encode
 _decode_line = msgspec.json.Decoder(ConversationExamples).decode
 _replace = msgspec.structs.replace
 
@@ -174,11 +176,12 @@ class Pipeline:
         excluded = [Exclusion(name, message, reason) for message, reason in prepared.excluded]
         split = _deal(name, self._seed, self._shares)
         line, windows, digests = prepared.line, prepared.windows, set(prepared.digests)
+        known: Likeness = array("Q", prepared.fingerprint), prepared.said
         refused: list[tuple[int, str]] = []
         if len(digests) < len(prepared.digests) or not self._seen.isdisjoint(digests):
-            line, refused = self._without_repeats(prepared)
+            line, known, refused = self._without_repeats(prepared, known)
         if self._apart is not None and line:
-            placed = self._apart.place(line, prepared if line is prepared.line else None, split)
+            placed = self._apart.place(line, known, split)
             split, line = placed.split, placed.line
             if placed.refused:
                 refused += placed.refused
@@ -187,7 +190,8 @@ class Pipeline:
         if line:
             self._seen |= digests
             self.bases[prepared.basis] += 1
-            self.redacted.update(prepared.redacted)
+            if prepared.redacted:
+                self.redacted.update(prepared.redacted)
         windows -= len(refused)
         excluded += [Exclusion(name, message, reason) for message, reason in refused]
         for exclusion in excluded:
@@ -198,8 +202,8 @@ class Pipeline:
         self.splits[split] += windows
         return Taken(split, line, tuple(excluded))
 
-    def _without_repeats(self, prepared: Prepared) -> tuple[bytes, list[tuple[int, str]]]:
-        """The line without duplicates, and `(message id, reason)` of what was taken out of it."""
+    def _without_repeats(self, prepared: Prepared, known: Likeness) -> tuple[bytes, Likeness, list[tuple[int, str]]]:
+        """The line without duplicates, its likeness, and `(message id, reason)` of what was taken out of it."""
         line = _decode_line(prepared.line)
         digests = iter(prepared.digests)
         seen: set[bytes] = set()
@@ -220,7 +224,10 @@ class Pipeline:
                 repeating.append((window.message, "duplicate"))
             else:
                 windows.append(_replace(window, chosen_repeats=good_repeats, rejected_repeats=bad_repeats))
-        return shortened(line, windows), repeating
+        left = shortened(line, windows)
+        if left is None:
+            return b"", known, repeating
+        return _encode(left), known if self._apart is None else likeness_left(line, known, left), repeating
 
 
 def _digests(prepared: Prepared, without: set[int]) -> set[bytes]:

@@ -14,12 +14,11 @@ Leakage(conversations=0, texts=1, near_duplicates=1)
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from trainerlib.candidates import Prepared, likeness
+from trainerlib.candidates import Likeness, likeness, likeness_left
 from trainerlib.examples import ConversationExamples, Window
 from trainerlib.near_duplicates import NearIndex
 from trainerlib.recipes import SPLITS
@@ -72,20 +71,15 @@ class SplitKeeper:
         self._index = NearIndex(threshold)
         self._said: dict[int, set[bytes]] = {number: set() for number in range(len(SPLITS))}
 
-    def place(self, line: bytes, prepared: Prepared | None, split: str) -> Placed:
+    def place(self, line: bytes, known: Likeness, split: str) -> Placed:
         """Where a conversation goes, and what of it.
 
         Args:
             line: its examples as JSON.
-            prepared: what is known of `line` already; `None` when it was changed since.
+            known: their `likeness`.
             split: where it goes unless something near was placed before.
         """
-        if prepared is not None:
-            marks = array("Q", prepared.fingerprint)
-            texts = prepared.said
-        else:
-            decoded = _decode_line(line)
-            marks, texts = likeness(decoded)
+        marks, texts = known
         near = self._index.labels(marks)
         if len(near) > 1:
             return Placed(split, b"", _all(line, "near-both"))
@@ -102,11 +96,11 @@ class SplitKeeper:
                     refused.append((window.message, "said-elsewhere"))
                 else:
                     kept.append(window)
-            line = shortened(decoded, kept)
-            if not line:
-                return Placed(split, line, refused)
-            decoded = _decode_line(line)
-            marks, texts = likeness(decoded)
+            left = shortened(decoded, kept)
+            if left is None:
+                return Placed(split, b"", refused)
+            line = _encode(left)
+            marks, texts = likeness_left(decoded, (marks, texts), left)
             if self._index.labels(marks).keys() - {number}:
                 return Placed(split, b"", refused + _all(line, "near-both"))
         self._index.add(marks, number)
@@ -114,12 +108,12 @@ class SplitKeeper:
         return Placed(split, line, refused)
 
 
-def shortened(line: ConversationExamples, windows: Sequence[Window]) -> bytes:
-    """The line with only some of its examples, as JSON; empty for none."""
+def shortened(line: ConversationExamples, windows: Sequence[Window]) -> ConversationExamples | None:
+    """The line with only some of its examples; `None` for none."""
     if not windows:
-        return b""
+        return None
     turns = line.turns[: max(window.stop for window in windows)]
-    return _encode(_replace(line, turns=turns, examples=tuple(windows)))
+    return _replace(line, turns=turns, examples=tuple(windows))
 
 
 def leakage(lines: Iterable[tuple[str, ConversationExamples]], threshold: float) -> Leakage:

@@ -171,7 +171,8 @@ def _hashed(word: bytes) -> bytes:
     """Two random numbers, 16 bytes together, for each word in one that `words_of` gave."""
     if word == _END:
         return b""
-    digests = [blake2b(one, digest_size=_PAIR).digest() for one in _normalised(word).split()]
+    words = [word] if word.isascii() else _normalised(word).split()
+    digests = [blake2b(one, digest_size=_PAIR).digest() for one in words]
     pairs = [int.from_bytes(digest, "little") & _RANDOM | _LEADING for digest in digests]
     return b"".join([pair.to_bytes(_PAIR, "little") for pair in pairs])
 
@@ -376,8 +377,19 @@ class _Shelf:
 
     def candidates(self, document: _Document) -> list[int]:
         """Numbers on the shelf of what has a key in common with a document, ascending."""
-        if self.keys.keys().isdisjoint(document.keys):
-            return []
+        found: list[int] = []
+        for key in self.keys.keys() & document.keys:
+            holders = self.keys[key]
+            if isinstance(holders, int):
+                found.append(holders)
+            elif len(holders) < _ROOM:
+                found += holders
+            else:
+                return self._crowded(document)
+        return sorted(set(found))
+
+    def _crowded(self, document: _Document) -> list[int]:
+        """The candidates of a document some of whose keys have no more room."""
         found: list[int] = []
         crowd: list[int] = []
         get, wanted = self.keys.get, document.wanted
@@ -459,7 +471,9 @@ class NearIndex:
             Its id: 0, 1, 2 ... in the order of addition.
         """
         if fingerprint:
-            shelf = self._shelves.setdefault(label, _Shelf())
+            shelf = self._shelves.get(label)
+            if shelf is None:
+                shelf = self._shelves[label] = _Shelf()
             shelf.add(self._document(fingerprint), self._added)
         self._added += 1
         return self._added - 1

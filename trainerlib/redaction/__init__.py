@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from types import MappingProxyType
@@ -136,7 +135,7 @@ class Redaction:
         names: Names | None,
         entities: presidio.Entities | None,
     ) -> None:
-        self.counts: Counter[str] = Counter()
+        self.counts: dict[str, int] = {}
         self._finders = finders
         self._patterns = patterns
         self._names = names
@@ -184,7 +183,7 @@ class Redaction:
 
     def _placeholder(self, kind: str, value: str) -> str:
         """The placeholder of a value, a new one when it is new; counted."""
-        self.counts[kind] += 1
+        self.counts[kind] = self.counts.get(kind, 0) + 1
         found = self._placeholders.get((kind, value))
         if found is None:
             while found is None or found in self._taken:

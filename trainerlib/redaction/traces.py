@@ -81,4 +81,4 @@ def is_suspect(text: str, traces: bytes) -> bool:
     if pattern(LONG_RUN if len(traces) < 3 and traces.isdigit() else _SUSPECT).search(text):
         return True
     lower = text.lower()
-    return "passw" in lower or "passc" in lower or "парол" in lower or "пин" in lower
+    return "passw" in lower or "passc" in lower or (not lower.isascii() and ("парол" in lower or "пин" in lower))
