@@ -263,10 +263,14 @@ async def show_help(bot: Bot, request: Request) -> AsyncIterator[Say]:
 
 
 async def cancel(bot: Bot, request: Request) -> AsyncIterator[Say]:
-    """Stop the answers of the chat that are being written."""
+    """Stop the answers that are being written."""
     _ = speaker(request.caller.language)
-    stopped = await bot.dialogue.cancel(request.chat)
-    yield Say(_("Stopped.") if stopped else _("There is nothing to stop."))
+    if await bot.dialogue.cancel(request):
+        yield Say(_("Stopped."))
+    elif request.private or request.caller.role != "person":
+        yield Say(_("There is nothing to stop."))
+    else:
+        yield Say(_("No answer to you is being written."))
 
 
 # --- the workspace ---------------------------------------------------------------------------------------------------

@@ -88,6 +88,26 @@ class Later(msgspec.Struct, frozen=True):
 Shown = Say | Answering | Later
 
 
+class _Asked(msgspec.Struct, frozen=True):
+    """What an answer that is being written is for.
+
+    Attributes:
+        chat: id of the chat.
+        person: who asked.
+        question: id of the question; `None` when nothing is recorded.
+    """
+
+    chat: str
+    person: str
+    question: int | None
+
+    def may_stop(self, request: Request) -> bool:
+        """Whether whoever asks for it may stop the answer: in a group only whoever it is for, or a trainer."""
+        return self.chat == request.chat and (
+            request.private or request.caller.role != "person" or request.caller.person == self.person
+        )
+
+
 class _Read(msgspec.Struct, frozen=True):
     """What could be read of a file.
 
@@ -147,8 +167,8 @@ class Dialogue:
         self.consent = self._privacy.consent
         self.forget = self._privacy.forget
         self.export = self._privacy.export
-        # Each answer that is being written: the chat it is for, and the question.
-        self._running: dict[Answer, tuple[str, int | None]] = {}
+        # Each answer that is being written.
+        self._running: dict[Answer, _Asked] = {}
 
     def conversation(self, chat: str, *, private: bool = True, title: str = "") -> Chat:
         """The conversation of a chat that goes on.
@@ -178,7 +198,7 @@ class Dialogue:
             async for say in self._taught(request):
                 yield say
             # It has no place in the log to be found at when its sender is erased.
-            self._discard(request)
+            self.discard(request)
             return
         if not request.text.strip() and not request.files:
             return
@@ -197,7 +217,7 @@ class Dialogue:
         if question is not None:
             # It may have been said before the conversation that goes on.
             chat = self._workspace.conversation(self._workspace.conversation_of(question.id))
-            self._discard(request)
+            self.discard(request)
             if _is_delivered(chat, question):
                 return
         files = [await self._read(upload) for upload in request.files]
@@ -232,11 +252,11 @@ class Dialogue:
                     yield one
                     if isinstance(one, Later):
                         return
-        self._discard(request)
+        self.discard(request)
 
     async def _answered(self, request: Request, answer: Answer, question: Message | None) -> AsyncGenerator[Shown]:
         _ = speaker(request.caller.language)
-        self._running[answer] = request.chat, None if question is None else question.id
+        self._running[answer] = _Asked(request.chat, request.caller.person, None if question is None else question.id)
         try:
             yield Answering(answer, question)
             async for _piece in answer:
@@ -326,8 +346,12 @@ class Dialogue:
             return ""
         return upload.path.resolve().relative_to((self._workspace.path / "files").resolve()).as_posix()
 
-    def _discard(self, request: Request) -> None:
-        """Delete the files of a message that no message of its chat holds: nobody could find them in the log."""
+    def discard(self, request: Request) -> None:
+        """Delete the files of a message that no message of its chat holds: nobody could find them in the log.
+
+        Args:
+            request: the message.
+        """
         uploads = [upload for upload in request.files if upload.path is not None]
         if not uploads:
             return
@@ -385,7 +409,7 @@ class Dialogue:
         answer, _, person = rest.partition(":")
         if name == "stop":
             if answer.isdecimal():
-                await self.stop(int(answer), chat=request.chat)
+                await self.stop(int(answer), request)
             return
         if name == "consent" and answer in ("yes", "no"):
             says = self._privacy.decide(request, allowed=answer == "yes")
@@ -396,30 +420,34 @@ class Dialogue:
         async for say in says:
             yield say
 
-    async def cancel(self, chat: str) -> int:
-        """Stop the answers of a chat that are being written; what was written so far stays.
+    async def cancel(self, request: Request) -> int:
+        """Stop the answers that are being written; what was written so far stays.
+
+        In a group people stop answers to themselves, trainers and owners those to anybody.
 
         Args:
-            chat: id of the chat.
+            request: who asks for it, and in which chat.
 
         Returns:
             How many there were.
         """
-        answers = [answer for answer, (where, _) in self._running.items() if where == chat]
+        answers = [answer for answer, asked in self._running.items() if asked.may_stop(request)]
         await _stopped(answers)
         return len(answers)
 
-    async def stop(self, question: int, *, chat: str) -> bool:
-        """Stop the answer to a question; what was written so far stays.
+    async def stop(self, question: int, request: Request) -> bool:
+        """Stop the answer to a question, as `cancel` does; what was written so far stays.
 
         Args:
             question: id of the question.
-            chat: the chat it has to be in.
+            request: who asks for it, and in which chat.
 
         Returns:
-            Whether it was being written.
+            Whether it was being written, and is not any more.
         """
-        answers = [answer for answer, place in self._running.items() if place == (chat, question)]
+        answers = [
+            answer for answer, asked in self._running.items() if asked.question == question and asked.may_stop(request)
+        ]
         await _stopped(answers)
         return bool(answers)
 

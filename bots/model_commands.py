@@ -231,7 +231,11 @@ def _stamp(current: Model) -> str:
 async def try_cases(bot: Bot, request: Request) -> AsyncIterator[Say]:
     """Ask the model that answers some cases, and say of each whether its answer was right."""
     _ = speaker(request.caller.language)
-    cases = _cases(bot, request, _)
+    try:
+        cases = _cases(bot, request, _)
+    finally:
+        # What was asked is kept with what came of it.
+        bot.dialogue.discard(request)
     workspace = bot.workspace
 
     def ask(tell: Progress) -> Evaluation:

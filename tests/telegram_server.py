@@ -261,6 +261,10 @@ class TelegramServer:
         """What is in a chat now and is from the bot."""
         return [message for message in self.messages(chat) if message["from"] == self.telegram.author]
 
+    def newest(self, chat: int = ANN) -> int:
+        """Id of the last message of the bot that stands in a chat."""
+        return int(self.answers(chat)[-1]["message_id"])
+
     def texts(self, chat: int = ANN) -> list[str]:
         """The words of `answers`."""
         return [words(message) for message in self.answers(chat)]

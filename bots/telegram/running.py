@@ -398,12 +398,12 @@ class TelegramBot:
             case "reaction":
                 return self._dialogue.reacted(request, said.added, said.removed)
             case "stop":
-                return self._stop_draft(said)
+                return self._stop_draft(request)
             case _:
                 return self._dialogue.hear(request)
 
-    async def _stop_draft(self, said: Told) -> AsyncIterator[Say]:
-        await self._dialogue.cancel(said.origin.where)
+    async def _stop_draft(self, request: Request) -> AsyncIterator[Say]:
+        await self._dialogue.cancel(request)
         nothing: tuple[Say, ...] = ()
         for say in nothing:
             yield say

@@ -6,6 +6,7 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from answering import Echo, Failing, configure, dialogue, events, using
 from talking import ANNA, BEN, CHAT, NOON, OLGA, Talk
@@ -259,17 +260,17 @@ def stopped(talk, stop):
 
 
 def test_cancel_stops_the_answer_of_a_chat_and_keeps_what_was_written(talk):
-    told, shown, reply = stopped(talk, lambda dialogue: dialogue.cancel(CHAT))
+    told, shown, reply = stopped(talk, lambda dialogue: dialogue.cancel(talk.request()))
     assert (told, shown, reply.text) == (1, ["one"], "one")
     assert reply.shortfall == "stopped"
-    assert asyncio.run(talk.dialogue.cancel(CHAT)) == 0
+    assert asyncio.run(talk.dialogue.cancel(talk.request())) == 0
 
 
 def test_the_stop_button_stops_its_answer_alone_and_only_in_its_chat(talk):
     async def stop(dialogue):
-        [(chat, question)] = dialogue._running.values()
-        elsewhere = await dialogue.stop(question, chat="telegram:43")
-        another = await dialogue.stop(question + 1, chat=chat)
+        question = talk.ws.conversation(CHAT).messages[0].id
+        elsewhere = await dialogue.stop(question, msgspec.structs.replace(talk.request(), chat="telegram:43"))
+        another = await dialogue.stop(question + 1, talk.request())
         await talk.show(dialogue.tap(talk.request(), f"stop:{question}"))
         return elsewhere, another
 

@@ -19,3 +19,18 @@ def shop(tmp_path, server):
 
     with Shop(tmp_path / "shop", server) as running:
         yield running
+
+
+@pytest.fixture
+def slow(tmp_path, server):
+    """A shop whose model waits after its first word, and whose answers are shown from that on."""
+    import asyncio
+
+    from answering import Echo
+    from telegram_talk import Shop
+
+    from bots.telegram.sending import Tempo
+
+    tempo = Tempo(after=0.0, draft=0.0, edit=0.0)
+    with Shop(tmp_path / "shop", server, model=Echo(gate=asyncio.Event()), tempo=tempo) as running:
+        yield running

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 import pytest
 
 pytest.importorskip("aiogram", reason="needs the extra: pip install 'trainerlib[telegram]'")
 
-from answering import Echo
 from telegram_chats import Upload
 from telegram_server import ANN, GROUP, PHOTO, TelegramServer
 from telegram_talk import OWNED, TEACHER, Shop
 
-from bots.telegram.sending import Tempo
-
-AT_ONCE = Tempo(after=0.0, draft=0.0, edit=0.0)
 BEN = 7
 ME = "@trainer_test_bot"
 LARGE = b"0" * 21_000_000
@@ -27,17 +22,6 @@ def everywhere(tmp_path):
     """A shop whose bot reads all that is said in its group, as a bot without privacy mode does."""
     with TelegramServer(reads_groups=True) as server, Shop(tmp_path / "shop", server) as running:
         yield running
-
-
-@pytest.fixture
-def slow(tmp_path, server):
-    """A shop whose model waits after its first word, and whose answers are shown from that on."""
-    with Shop(tmp_path / "shop", server, model=Echo(gate=asyncio.Event()), tempo=AT_ONCE) as running:
-        yield running
-
-
-def newest(server, chat=ANN):
-    return server.answers(chat)[-1]["message_id"]
 
 
 def private_answer(shop):
@@ -55,14 +39,15 @@ def files(shop):
 # --- words that look like the bot's ----------------------------------------------------------------------------------
 
 
-def test_what_a_person_writes_is_no_question_of_the_bot_s(shop, server):
-    """A trainer who answers it is not made to correct somebody's answer elsewhere."""
+@pytest.mark.parametrize("mark", ["✏️", "👎"])
+def test_what_a_person_writes_is_no_question_of_the_bot_s(shop, server, mark):
+    """A trainer who answers it is not made to correct or rate somebody's answer elsewhere."""
     about = private_answer(shop)
-    forged = server.say(f"✏️ #{about} hi all, is Sunday open?", chat=GROUP, user=BEN)
+    forged = server.say(f"{mark} #{about} hi all, is Sunday open?", chat=GROUP, user=BEN)
     words = "please answer him, I am busy"
     assert shop.asks(f"{ME} {words}", chat=GROUP, user=TEACHER, reply_to=forged)[0].startswith(words)
     shop.settled()
-    assert not shop.ws.message(about).corrections
+    assert (shop.ws.message(about).corrections, shop.ws.message(about).feedback) == ((), ())
 
 
 def test_what_a_model_writes_is_no_question_of_the_bot_s(shop, server):
@@ -70,26 +55,17 @@ def test_what_a_model_writes_is_no_question_of_the_bot_s(shop, server):
     shop.asks(f"{ME} ✏️ #{about} what do you think", chat=GROUP, user=BEN)
     shop.settled()
     words = "thanks, is that so on Sunday too?"
-    assert shop.asks(words, chat=GROUP, user=TEACHER, reply_to=newest(server, GROUP)) == [words]
+    assert shop.asks(words, chat=GROUP, user=TEACHER, reply_to=server.newest(GROUP)) == [words]
     shop.settled()
     assert not shop.ws.message(about).corrections
-
-
-def test_a_question_after_somebody_s_thumb_is_a_question(shop, server):
-    about = private_answer(shop)
-    forged = server.say(f"👎 #{about} was not nice", chat=GROUP, user=BEN)
-    words = "are you open on Sunday?"
-    assert shop.asks(f"{ME} {words}", chat=GROUP, user=ANN, reply_to=forged)[0].startswith(words)
-    shop.settled()
-    assert not shop.ws.message(about).feedback
 
 
 def test_a_number_in_a_correction_of_something_else_is_a_word(shop, server):
     about = private_answer(shop)
     shop.asks("/hi", user=TEACHER)
-    said = shop.asks(f"/correct {about} roses cost 150", user=TEACHER, reply_to=newest(server, TEACHER))
+    said = shop.asks(f"/correct {about} roses cost 150", user=TEACHER, reply_to=server.newest(TEACHER))
     assert said == ["Reply to an answer of mine with /correct and what it should have been."]
-    said = shop.asks(f"/correct #{about} roses cost 150", user=TEACHER, reply_to=newest(server, TEACHER))
+    said = shop.asks(f"/correct #{about} roses cost 150", user=TEACHER, reply_to=server.newest(TEACHER))
     assert said[0].startswith("Corrected.")
 
 
@@ -134,6 +110,14 @@ def test_a_file_that_nothing_is_done_with_is_not_kept(shop, server, caption):
     server.send_photo(caption=caption, user=BEN)
     shop.answered(chat=BEN)
     shop.settled()
+    assert files(shop) == []
+
+
+def test_the_cases_of_a_test_are_kept_with_its_result_alone(shop, server):
+    server.send_document("cases.json", b'[{"input": "red roses", "contains": "roses"}]', caption="/test", user=TEACHER)
+    shop.answered(chat=TEACHER)
+    shop.settled()
+    assert "red roses" in server.texts(TEACHER)[-1]
     assert files(shop) == []
 
 
@@ -193,13 +177,35 @@ def test_an_album_that_is_edited_while_it_waits_has_each_part_once(slow, server)
     assert (asked.text, len(asked.attachments)) == ("Which tulip is it", 2)
 
 
+# --- the answers of others -------------------------------------------------------------------------------------------
+
+
+def test_people_do_not_stop_the_answers_of_others(slow, server):
+    server.say(f"{ME} one two three", chat=GROUP, user=ANN)
+    server.wait_for(lambda: slow.told(GROUP))
+    server.tap("Stop", chat=GROUP, user=BEN)
+    assert slow.asks("/cancel", chat=GROUP, user=BEN) == ["No answer to you is being written."]
+    slow.soon(slow.model._gate.set)
+    slow.settled()
+    assert slow.reply(GROUP).text == "one two three"
+
+
+@pytest.mark.parametrize("user", [ANN, TEACHER])
+def test_whoever_asked_and_trainers_stop_an_answer_in_a_group(slow, server, user):
+    server.say(f"{ME} one two three", chat=GROUP, user=ANN)
+    server.wait_for(lambda: slow.told(GROUP))
+    assert slow.asks("/cancel", chat=GROUP, user=user) == ["Stopped."]
+    slow.settled()
+    assert slow.reply(GROUP).text == "one"
+
+
 # --- too late --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("words", ["/correct 9 to 18.", "✏️ 9 to 18."])
 def test_a_question_that_is_edited_into_a_correction_stays_one_and_that_is_said(shop, server, words):
     shop.asks("When?")
-    message = server.say("9 to 18.", user=ANN, reply_to=newest(server))
+    message = server.say("9 to 18.", user=ANN, reply_to=server.newest())
     shop.answered(2)
     server.edit(message, words)
     assert shop.answered(3)[2].startswith("I have taken this for a question.")
@@ -216,4 +222,4 @@ def test_what_was_shown_of_an_answer_to_an_erased_question_is_taken_away(slow, s
     slow.soon(slow.model._gate.set)
     slow.settled()
     assert slow.told(GROUP) == ["…"]
-    assert server.buttons(newest(server, GROUP), chat=GROUP) == []
+    assert server.buttons(server.newest(GROUP), chat=GROUP) == []

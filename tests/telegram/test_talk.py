@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 import pytest
 
 pytest.importorskip("aiogram", reason="needs the extra: pip install 'trainerlib[telegram]'")
 
-from answering import Echo, events
+from answering import events
 from telegram_chats import Upload
 from telegram_server import ANN, GROUP, PHOTO, VOICE
 from telegram_talk import OWNER, TEACHER, Shop
 
 from bots.commands import COMMANDS
 from bots.roles import PERSON
-from bots.telegram.sending import Tempo
 from trainerlib.events import Corrected, MessageEdited
 
-AT_ONCE = Tempo(after=0.0, draft=0.0, edit=0.0)
 UNKNOWN = "I do not know this yet. If somebody corrects this answer, I will give the corrected one next time."
 BEN = 7
 
@@ -29,18 +26,6 @@ def taught(tmp_path, server):
     """A shop that answers from what it was taught."""
     with Shop(tmp_path / "shop", server, model="memory") as running:
         yield running
-
-
-@pytest.fixture
-def slow(tmp_path, server):
-    """A shop whose model waits after its first word, and whose answers are shown from that on."""
-    with Shop(tmp_path / "shop", server, model=Echo(gate=asyncio.Event()), tempo=AT_ONCE) as running:
-        yield running
-
-
-def newest(server, chat=ANN):
-    """Id of the last message of the bot."""
-    return server.answers(chat)[-1]["message_id"]
 
 
 def feedback(shop, chat=ANN):
@@ -59,9 +44,9 @@ def test_a_question_is_recorded_answered_and_delivered(shop, server):
     assert (question.text, question.author, question.name) == ("When are you open?", "telegram:1001", "Ann")
     assert question.sent_at.timestamp() == server.messages()[0]["date"]
     assert (reply.role, reply.text, reply.in_reply_to) == ("assistant", "When are you open?", question.number)
-    assert reply.delivered == (str(newest(server)),)
+    assert reply.delivered == (str(server.newest()),)
     assert shop.ws.find(f"telegram:{server.bot['id']}:{ANN}:{asked}").id == question.id
-    assert server.buttons(newest(server)) == ["👍", "👎"]
+    assert server.buttons(server.newest()) == ["👍", "👎"]
 
 
 def test_the_first_message_alone_is_answered_with_a_word_on_privacy(shop, server):
@@ -166,7 +151,7 @@ def test_an_edited_message_is_edited_in_the_log_and_not_answered_again(shop, ser
 def test_what_is_replied_to_and_quoted_is_shown_to_the_model(shop, server):
     server.say("We are open from 9 to 18. Parking is free.")
     shop.answered()
-    before = newest(server)
+    before = server.newest()
     shop.asks("On Sundays too?", reply_to=before, quote="Parking is free.")
     assert "> Parking is free." in shop.model.prompts[-1].turns[-1].content
     shop.settled()
@@ -205,7 +190,7 @@ def test_a_thumb_up_is_thanked_for_and_can_be_undone(shop, server):
 
 def test_a_thumb_down_asks_for_the_reason_and_each_one_counts(shop, server):
     shop.asks("When are you open?")
-    answer = newest(server)
+    answer = server.newest()
     reasons = [("Wrong fact", "wrong-fact"), ("Tone", "tone"), ("Language", "language")]
     for label, reason in [*reasons, ("Too long", "too-long"), ("Unsafe", "unsafe")]:
         [asked] = shop.taps("👎", answer)
@@ -217,8 +202,8 @@ def test_a_thumb_down_asks_for_the_reason_and_each_one_counts(shop, server):
 def test_what_was_wrong_can_be_said_in_words(shop, server):
     shop.asks("When are you open?")
     shop.taps("👎")
-    assert shop.asks("Ты спутал магазин", reply_to=newest(server)) == ["Thank you, noted."]
-    assert shop.asks("Совсем", reply_to=newest(server) - 2, quote="Tap it") == ["Thank you, noted."]
+    assert shop.asks("Ты спутал магазин", reply_to=server.newest()) == ["Thank you, noted."]
+    assert shop.asks("Совсем", reply_to=server.newest() - 2, quote="Tap it") == ["Thank you, noted."]
     assert [text for _, _, text, _ in feedback(shop) if text] == ["Ты спутал магазин", "Совсем"]
     assert len(shop.model.prompts) == 1
 
@@ -231,10 +216,10 @@ def test_feedback_in_words_is_about_the_last_answer(shop):
 
 def test_a_reaction_counts_until_it_is_taken_back(shop, server):
     shop.asks("When are you open?")
-    server.react(newest(server), ["👍"])
+    server.react(server.newest(), ["👍"])
     shop.settled()
     assert feedback(shop) == [("telegram:1001", 1, "👍", "")]
-    server.react(newest(server), [])
+    server.react(server.newest(), [])
     shop.settled()
     assert feedback(shop) == []
     assert len(shop.told()) == 1
@@ -244,7 +229,7 @@ def test_the_pencil_asks_and_the_answer_to_it_corrects(shop, server):
     shop.asks("When are you open?", user=TEACHER)
     [asked] = shop.taps("✏️", user=TEACHER)
     assert asked.startswith(f"✏️ #{shop.reply(TEACHER).id} ")
-    [told] = shop.asks("9 to 18.", user=TEACHER, reply_to=newest(server, TEACHER))
+    [told] = shop.asks("9 to 18.", user=TEACHER, reply_to=server.newest(TEACHER))
     assert "It should say: 9 to 18." in told
     assert [(one.text, one.by) for one in events(shop.ws, Corrected)] == [("9 to 18.", "telegram:2")]
     assert shop.taps("Undo", user=TEACHER) == ["Taken back: it does not count any more."]
@@ -261,7 +246,7 @@ def test_a_correction_is_what_a_similar_question_in_another_chat_is_answered_wit
 @pytest.mark.parametrize("given", ["/correct From 10 to 16.", "✏️ From 10 to 16.", "✏ From 10 to 16."])
 def test_an_answer_is_corrected_by_replying_to_it(shop, server, given):
     shop.asks("When are you open?", user=TEACHER)
-    [told] = shop.asks(given, user=TEACHER, reply_to=newest(server, TEACHER))
+    [told] = shop.asks(given, user=TEACHER, reply_to=server.newest(TEACHER))
     assert "It should say: From 10 to 16." in told
     assert [one.text for one in shop.reply(TEACHER).corrections] == ["From 10 to 16."]
 
@@ -276,7 +261,7 @@ def test_an_answer_of_several_messages_is_corrected_by_replying_to_any_of_them(s
 
 def test_a_correction_that_is_edited_counts_as_it_is_then(shop, server):
     shop.asks("When are you open?", user=TEACHER)
-    given = server.say("/correct 9 to 8.", user=TEACHER, reply_to=newest(server, TEACHER))
+    given = server.say("/correct 9 to 8.", user=TEACHER, reply_to=server.newest(TEACHER))
     shop.answered(2, TEACHER)
     server.edit(given, "/correct 9 to 18.", chat=TEACHER, user=TEACHER)
     shop.answered(3, TEACHER)
@@ -401,7 +386,7 @@ def test_in_a_group_only_what_is_said_to_the_bot_is_answered(shop, server):
     server.say("/help@another_bot", group=True)
     server.say("@trainer_test_bot_2 hello", group=True)
     assert shop.asks("@trainer_test_bot, when are you open?", chat=GROUP) == ["when are you open?"]
-    assert shop.asks("And on Sundays?", chat=GROUP, reply_to=newest(server, GROUP)) == ["And on Sundays?"]
+    assert shop.asks("And on Sundays?", chat=GROUP, reply_to=server.newest(GROUP)) == ["And on Sundays?"]
     assert shop.asks("/help@Trainer_Test_Bot", chat=GROUP)[0].startswith("/start")
     shop.settled()
     said = [one.text for one in shop.messages(GROUP) if one.role == "user"]
@@ -442,7 +427,7 @@ def test_a_topic_of_a_forum_is_a_conversation_of_its_own(shop, server):
 def test_a_reaction_in_a_topic_counts(shop, server):
     shop.asks("@trainer_test_bot Roses?", chat=GROUP, thread=5)
     shop.settled()
-    server.react(newest(server, GROUP), ["👎"], chat=GROUP)
+    server.react(server.newest(GROUP), ["👎"], chat=GROUP)
     shop.settled()
     assert feedback(shop, f"{GROUP}:5") == [("telegram:1001", -1, "👎", "")]
 
