@@ -140,6 +140,20 @@ def test_a_killed_worker_is_a_clear_error(ws):
 
 
 @watched
+def test_workers_that_are_killed_while_they_work_are_a_clear_error(ws):
+    """What they were dealt does not come any more."""
+    before = children()
+    with several(ws, 3) as workers:
+        batches = workers.batches()
+        next(batches)
+        for child in children() - before:
+            os.kill(child, signal.SIGKILL)
+        with pytest.raises(StoreError, match="ended early, with status -9"):
+            list(batches)
+    assert children() == before
+
+
+@watched
 def test_a_build_that_is_given_up_leaves_no_process(ws):
     before = children()
     with several(ws, 3) as workers:

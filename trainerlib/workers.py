@@ -302,7 +302,12 @@ class _Worker:
         for _ in range(_DEALT):
             self._deal()
         self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._process.kill()
+            self._process.__exit__(None, None, None)
+            raise OSError(str(error)) from error
 
     @property
     def ready(self) -> bool:
@@ -339,7 +344,7 @@ class _Worker:
         """Give it another block, or tell it that there are no more."""
         block = self._blocks.deal(self)
         if block is None:
-            self._input.close()
+            self._close()
         else:
             self._write(b"%d" % block)
 
@@ -352,24 +357,35 @@ class _Worker:
         return self._process.stdout  # type: ignore[return-value] # a pipe, as asked for
 
     def _write(self, line: bytes) -> None:
+        if self._input.closed:
+            return
         try:
             self._input.write(line + b"\n")
             self._input.flush()
         except BrokenPipeError:
-            pass  # It ended at once; `frame` tells.
+            # It has ended; `frame` tells.
+            self._close()
+
+    def _close(self) -> None:
+        # What could not be written is tried once more.
+        with suppress(BrokenPipeError):
+            self._input.close()
 
     def _read(self) -> None:
         output = self._output
-        while not self._stopped and len(head := output.read(4)) == 4:
-            data = output.read(int.from_bytes(head))
-            try:
-                frame = _decode(data)
-            except msgspec.MsgspecError:
-                break  # Killed in the middle of a frame.
-            if frame.ends:
-                self._deal()
-            self._frames.put(frame)
-        self._frames.put(None)
+        try:
+            while not self._stopped and len(head := output.read(4)) == 4:
+                data = output.read(int.from_bytes(head))
+                try:
+                    frame = _decode(data)
+                except msgspec.MsgspecError:
+                    break  # Killed in the middle of a frame.
+                if frame.ends:
+                    self._deal()
+                self._frames.put(frame)
+        finally:
+            # Whatever happens here, nobody waits for ever.
+            self._frames.put(None)
 
 
 def main() -> None:
