@@ -665,6 +665,16 @@ def test_the_boundary_between_the_sides_counts():
     assert len(take(Recipe(), one, two)[0]) == 2
 
 
+def test_a_bad_reply_is_not_a_good_one_that_says_one_character_more():
+    """What tells the sides apart is in nobody's words."""
+    recipe = Recipe(rated_down="reject")
+    bad = history(QUESTION, bot("x"), FeedbackGiven(2, "anna", -1))
+    corrected = other(QUESTION, bot("y"), Corrected(2, "x", "anna"))
+    for sign in map(chr, range(32, 127)):
+        assert len(take(recipe, bad, other(QUESTION, bot(f"x{sign}")))[0]) == 2
+        assert len(take(recipe, corrected, history(QUESTION, bot(f"xy{sign}"), name="telegram:44"))[0]) == 2
+
+
 def test_pairs_with_the_same_chosen_but_other_rejected_sides_are_all_kept():
     """Each pair teaches something; a format that shows only the chosen side says it once."""
     correction = Corrected(2, "9 to 18.", "anna")

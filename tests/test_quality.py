@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainerlib import refusals
@@ -323,3 +323,15 @@ def test_a_function_typed_into_a_notebook_is_refused_at_once(monkeypatch):
     monkeypatch.setattr(of_main, "__module__", "__main__")
     with pytest.raises(RecipeError, match=r"'__main__:of_main'; .* move it into a module of its own"):
         Quality(callables=(of_main,))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from(["red", "roses", "for", "Ann", "и", "тюльпаны"]), max_size=40),
+    st.lists(st.sampled_from([" ", " ", " ", "\n", "\r", "\x0b", "\x85", "\u2028"]), min_size=40, max_size=40),
+    st.sampled_from([0.0, 0.1, 0.25, 0.3, 1 / 3, 0.5, 0.9]),
+)
+def test_the_filter_leaves_out_just_what_repeats_itself_more_than_the_limit(words, between, limit):
+    text = "".join(map("".join, zip(words, between, strict=False)))
+    [(_, keeps)] = filters(Quality(max_repetition=limit))
+    assert keeps((), text) == (repetition(text) <= limit)

@@ -181,6 +181,76 @@ def test_a_script_needs_no_guard(recorded, tmp_path):
     assert int(done.stdout) > 0
 
 
+CHATTY = """
+import sys
+
+def keep(context, reply):
+    print("looked at", len(reply), flush=True)
+    return not sys.stdin.read()
+"""
+
+CHATTING = """
+import sys
+import trainerlib
+from trainerlib.quality import Quality
+
+with trainerlib.open(sys.argv[1]) as ws:
+    recipe = trainerlib.Recipe(quality=Quality(callables=("chatty:keep",)))
+    print(ws.datasets.build("chatty", recipe, workers=2).examples)
+"""
+
+
+def test_a_filter_may_print_and_read(recorded, tmp_path):
+    """What it prints is not taken for what a worker sends, nor what a worker is told for its input."""
+    (tmp_path / "chatty.py").write_text(CHATTY)
+    script = tmp_path / "train.py"
+    script.write_text(CHATTING)
+    done = subprocess.run(
+        [sys.executable, script, recorded],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0
+    assert int(done.stdout.splitlines()[-1]) > 0
+    assert "looked at" in done.stderr
+
+
+INTERRUPTED = """
+import signal
+import sys
+import threading
+import time
+import trainerlib
+
+with trainerlib.open(sys.argv[1]) as ws:
+    for number in range(0, 60, 4):
+        ctrl_c = threading.Timer(number / 1_000, signal.raise_signal, (signal.SIGINT,))
+        try:
+            ctrl_c.start()
+            ws.datasets.build(f"d{number}", workers=4)
+            ctrl_c.join()
+            time.sleep(0.1)
+        except KeyboardInterrupt:
+            continue
+    print("waits", flush=True)
+    sys.stdin.read()
+"""
+
+
+@watched
+def test_a_build_that_is_interrupted_while_it_begins_leaves_no_process(recorded):
+    """Ctrl-C comes at any moment."""
+    command = [sys.executable, "-c", INTERRUPTED, recorded]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"waits\n"
+        assert children(process.pid) == set()
+        process.stdin.close()
+        assert process.wait(timeout=60) == 0
+
+
 FOREVER = """
 import sys
 import trainerlib

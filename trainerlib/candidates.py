@@ -230,10 +230,10 @@ class Preparer:
                 hashed = dialogue.hashed(start, stop, system)
                 if good:
                     digests.append(_digest(hashed, good))
-                digests.append(_digest(hashed, bad + b"-"))
+                digests.append(_digest(hashed, bad + b"\xff-"))
                 if good:
                     # Each side may have been seen with another: only the same two together are a duplicate.
-                    digests.append(_digest(hashed, good + bad + b"="))
+                    digests.append(_digest(hashed, good + bad + b"\xff="))
             else:
                 digests.append(_digest(dialogue.hashed(start, stop, system), good))
 

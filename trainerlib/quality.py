@@ -193,10 +193,12 @@ def _repeats(text: str, limit: float) -> bool:
     """Whether a text has more `repetition` than a limit below 1."""
     words = text.split()
     number = len(words)
-    if len(text) <= _LONG * number and "\n" not in text:
+    if len(text) <= _LONG * number:
         again = number - len(set(words))
+        if again < _WORDS and "\n" not in text:
+            return False
         # The words of so many sequences that occurred earlier did so too: three more than there are sequences.
-        if again < _WORDS or again - 3 < limit * (number - 3) - 0.5:
+        if again - 3 < limit * (number - 3) - 0.5 and len(text.splitlines()) == 1:
             return False
     return repetition(text) > limit
 

@@ -58,6 +58,9 @@ _DEALT = 3
 _PIPE = 1 << 20
 """Bytes of a worker's that are read at once: a thread that reads waits a few milliseconds for the interpreter each time."""
 
+_ENDS = 1.0
+"""Seconds within which a worker that said its last has ended."""
+
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from trainerlib.workers import main; main()"
 
 
@@ -187,8 +190,8 @@ class Workers:
         job = _Job(str(path), statements, recipe.to_json(), permissions, until, last)
         self._stack = ExitStack()
         with self._stack:
-            for _ in range(workers):
-                self._stack.enter_context(_Worker(job, self._blocks))
+            for worker in [self._stack.enter_context(_Worker(job, self._blocks)) for _ in range(workers)]:
+                worker.start()
             self._stack = self._stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -282,32 +285,37 @@ class _Here:
 
 
 class _Worker:
-    """One process, and the thread that reads what it sends ahead of its turn, and deals it more."""
+    """One process, and the thread that starts it, reads what it sends ahead of its turn, and deals it more.
+
+    Ctrl-C interrupts the main thread alone, so no process is half begun.
+    """
 
     def __init__(self, job: _Job, blocks: _Blocks) -> None:
+        self._job = job
         self._blocks = blocks
-        self._process = subprocess.Popen(  # noqa: S603 - this very interpreter, and a constant
-            [sys.executable, "-I", "-c", _START, msgspec.json.encode(sys.path).decode()],
-            bufsize=_PIPE,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        if sys.platform == "linux":
-            # The usual 64 KiB are full before the thread that reads has its turn.
-            with suppress(OSError):
-                fcntl.fcntl(self._output, fcntl.F_SETPIPE_SZ, _PIPE)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._failed: OSError | None = None
+        self._begun = threading.Event()
         self._frames: queue.Queue[_Frame | None] = queue.Queue(_AHEAD)
         self._stopped = False
-        self._write(msgspec.json.encode(job))
-        for _ in range(_DEALT):
-            self._deal()
-        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._wanted = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Start the process.
+
+        Raises:
+            OSError: it cannot be started, or the thread cannot.
+        """
+        self._wanted = True
         try:
             self._thread.start()
         except RuntimeError as error:
-            self._process.kill()
-            self._process.__exit__(None, None, None)
+            self._wanted = False
             raise OSError(str(error)) from error
+        self._begun.wait()
+        if self._failed is not None:
+            raise self._failed
 
     @property
     def ready(self) -> bool:
@@ -318,7 +326,7 @@ class _Worker:
         """The next thing it sent."""
         frame = self._frames.get()
         if frame is None:
-            raise errors.StoreError(f"a worker of the build ended early, with status {self._process.wait()}")
+            raise errors.StoreError(f"a worker of the build ended early, with status {self._ended()}")
         if frame.error is not None:
             name, words = frame.error
             raise getattr(errors, name)(words)
@@ -331,6 +339,11 @@ class _Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopped = True
+        if self._wanted:
+            # Whoever was interrupted in `start` cannot know whether there will be a thread.
+            self._begun.wait(_ENDS if self._thread.ident is None else None)
+        if self._process is None:
+            return
         self._process.kill()
         while self._thread.is_alive():
             # The thread may wait for room in the queue.
@@ -340,6 +353,15 @@ class _Worker:
                 continue
         self._process.__exit__(kind, error, trace)
 
+    def _ended(self) -> int:
+        """The status of the process, which sends nothing that can be read any more."""
+        process: subprocess.Popen[bytes] = self._process  # type: ignore[assignment] # it was started
+        try:
+            return process.wait(timeout=_ENDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
     def _deal(self) -> None:
         """Give it another block, or tell it that there are no more."""
         block = self._blocks.deal(self)
@@ -347,14 +369,6 @@ class _Worker:
             self._close()
         else:
             self._write(b"%d" % block)
-
-    @property
-    def _input(self) -> BinaryIO:
-        return self._process.stdin  # type: ignore[return-value] # a pipe, as asked for
-
-    @property
-    def _output(self) -> BinaryIO:
-        return self._process.stdout  # type: ignore[return-value] # a pipe, as asked for
 
     def _write(self, line: bytes) -> None:
         if self._input.closed:
@@ -371,9 +385,22 @@ class _Worker:
         with suppress(BrokenPipeError):
             self._input.close()
 
-    def _read(self) -> None:
-        output = self._output
+    def _run(self) -> None:
         try:
+            self._process = None if self._stopped else _process()
+        except OSError as error:
+            self._failed = error
+        finally:
+            self._begun.set()
+        if self._process is not None:
+            self._input: BinaryIO = self._process.stdin  # type: ignore[assignment] # a pipe, as asked for
+            self._read(self._process.stdout)  # type: ignore[arg-type] # likewise
+
+    def _read(self, output: BinaryIO) -> None:
+        try:
+            self._write(msgspec.json.encode(self._job))
+            for _ in range(_DEALT):
+                self._deal()
             while not self._stopped and len(head := output.read(4)) == 4:
                 data = output.read(int.from_bytes(head))
                 try:
@@ -384,8 +411,26 @@ class _Worker:
                     self._deal()
                 self._frames.put(frame)
         finally:
+            self._close()
             # Whatever happens here, nobody waits for ever.
             self._frames.put(None)
+
+
+def _process() -> subprocess.Popen[bytes]:
+    """A worker that was given nothing yet."""
+    if not sys.executable:
+        raise OSError("nobody knows which Python this is")
+    process = subprocess.Popen(  # noqa: S603 - this very interpreter, and a constant
+        [sys.executable, "-I", "-c", _START, msgspec.json.encode(sys.path).decode()],
+        bufsize=_PIPE,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    if sys.platform == "linux" and process.stdout is not None:
+        # The usual 64 KiB are full before the thread that reads has its turn.
+        with suppress(OSError):
+            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _PIPE)
+    return process
 
 
 def main() -> None:
@@ -394,8 +439,11 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Nothing that is made of a conversation holds itself, so there is little to be found by looking often.
     gc.set_threshold(100_000)
-    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=_Job)
-    output = sys.stdout.buffer
+    # A filter of the user's may read and print: that is not what goes to and fro here.
+    orders, output = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    job = msgspec.json.decode(orders.readline(), type=_Job)
 
     def send(frame: _Frame) -> None:
         data = _encode(frame)
@@ -406,7 +454,7 @@ def main() -> None:
         try:
             with reading(Path(job.path), job.statements) as rows:
                 preparer = Preparer(Recipe.from_json(job.recipe), job.permissions)
-                for line in sys.stdin.buffer:
+                for line in orders:
                     for frame in _frames(rows, preparer, int(line), until=job.until, last=job.last):
                         send(frame)
         except errors.TrainerlibError as error:
