@@ -21,7 +21,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
-from hashlib import blake2b
 
 import msgspec
 
@@ -365,7 +364,7 @@ class Dialogue:
         """A message was changed on its platform. A correction that was changed counts as it is now.
 
         Args:
-            request: the message as it is now, sent when it was changed.
+            request: the message as it is now, sent when it was changed, with a key of this change.
             original: the key it was heard with.
             teaches: it was changed into a command that corrects or rates an answer.
         """
@@ -376,8 +375,7 @@ class Dialogue:
         elif message is not None:
             self._workspace.edit(message.id, request.text, edited_at=request.sent_at)
         elif _teaches(request):
-            digest = blake2b(request.text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
-            async for say in self._taught(msgspec.structs.replace(request, key=f"{original}:{digest}")):
+            async for say in self._taught(request):
                 yield say
 
     def deleted(self, original: str) -> None:

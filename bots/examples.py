@@ -25,6 +25,21 @@ _SHOWN = 10
 _BAD = 5
 
 
+def not_taken(bot: Bot, upload: Upload, _: Speaker) -> str:
+    """Why a file that came with a command is not there, in a sentence.
+
+    Args:
+        bot: whose command it is.
+        upload: the file.
+        _: says it in somebody's language.
+    """
+    if upload.refused:
+        return f"{upload.name or upload.kind}: {_(upload.refused)}"
+    return _("The file could not be taken in: {count} MB are the most.").format(
+        count=bot.workspace.settings.bots.upload_mb
+    )
+
+
 async def add_file(bot: Bot, caller: Caller, upload: Upload, side: Side) -> AsyncIterator[Say]:
     """Make examples of a file that came with a message."""
     kept = cast(Path, upload.path)

@@ -6,10 +6,12 @@ no button does its work twice.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from bots.bot import Bot, MisuseError, Progress
+from bots.examples import not_taken
 from bots.marking import base_name, button, code, one_line, plain, short
 from bots.port import Button, Caller, Request, Say
 from bots.texts import N_, Speaker, speaker
@@ -18,11 +20,14 @@ from trainerlib.errors import EvaluationError, NotFoundError, PromotionError
 if TYPE_CHECKING:
     from trainerlib.evaluation import Scored
     from trainerlib.evaluations import Evaluation
-    from trainerlib.models import Model
+    from trainerlib.models import Model, Promotion
 
 _MOST_CASES = 200
 _MOST_BYTES = 2_000_000
 _LONG = 300
+
+_CHOOSING = threading.Lock()
+"""Held while a model is chosen: of two owners who tap at the same moment the second one sees what the first one did."""
 
 _FAILED = (
     N_("not as expected"),
@@ -76,11 +81,7 @@ async def model_tapped(bot: Bot, request: Request, action: str) -> AsyncIterator
     elif what == "force":
         _check(bot, request.caller, "force")
         chosen = await _by_digest(bot, request.caller, name)
-        current = bot.workspace.models.current
-        if chosen != current and short(current) != before:
-            raise MisuseError(_("Another model answers since: {model}. Look again with {command}.").format(
-                model=code(current), command=code("/model")))  # fmt: skip
-        yield await _promoted(bot, request.caller, chosen, force=True)
+        yield await _promoted(bot, request.caller, chosen, force=True, before=before)
     elif what == "back":
         _check(bot, request.caller, "rollback")
         yield await _back(bot, request.caller, rest)
@@ -131,12 +132,24 @@ def _told(found: Model, _: Speaker) -> str:
     return f"{code(found.name)}: {', '.join(about)}" if about else code(found.name)
 
 
-async def _promoted(bot: Bot, caller: Caller, name: str, *, force: bool) -> Say:
-    """What came of a promotion; where it is refused, why, and a way to do it all the same."""
+async def _promoted(bot: Bot, caller: Caller, name: str, *, force: bool, before: str | None = None) -> Say:
+    """What came of a promotion; where it is refused, why, and a way to do it all the same.
+
+    With `before` only in the place of the model that this is short for.
+    """
     _ = speaker(caller.language)
     models = bot.workspace.models
+
+    def promote() -> Promotion:
+        with _CHOOSING:
+            current = models.current
+            if before is not None and name != current and short(current) != before:
+                raise MisuseError(_("Another model answers since: {model}. Look again with {command}.").format(
+                    model=code(current), command=code("/model")))  # fmt: skip
+            return models.promote(name, force=force, by=caller.person)
+
     try:
-        done = await bot.thread(lambda: models.promote(name, force=force, by=caller.person))
+        done = await bot.thread(promote)
     except PromotionError as error:
         found = await bot.thread(lambda: models.get(name))
         why = code(one_line(plain(str(error), bot.workspace.path), 900))
@@ -203,11 +216,12 @@ async def _back(bot: Bot, caller: Caller, shown: str) -> Say:
     models = bot.workspace.models
 
     def back() -> tuple[str, str]:
-        current = models.get("current")
-        if f"{short(current.name)}:{_stamp(current)}" != shown:
-            return current.name, ""
-        done = models.rollback(by=caller.person)
-        return done.model.name, done.before
+        with _CHOOSING:
+            current = models.get("current")
+            if f"{short(current.name)}:{_stamp(current)}" != shown:
+                return current.name, ""
+            done = models.rollback(by=caller.person)
+            return done.model.name, done.before
 
     try:
         name, before = await bot.thread(back)
@@ -260,8 +274,7 @@ def _cases(bot: Bot, request: Request, _: Speaker) -> bytes:
     if request.files:
         path = request.files[0].path
         if path is None:
-            megabytes = bot.workspace.settings.bots.upload_mb
-            raise MisuseError(_("The file could not be taken in: {count} MB are the most.").format(count=megabytes))
+            raise MisuseError(not_taken(bot, request.files[0], _))
         try:
             with path.open("rb") as file:
                 given = file.read(_MOST_BYTES + 1)

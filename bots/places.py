@@ -116,7 +116,7 @@ def servable(workspace: Path, given: str, *, limit: int = LIMIT) -> Path:
         limit: bytes it may have.
 
     Raises:
-        PathRefusedError: it is none of the workspace, is private, no regular file, not there or too large.
+        PathRefusedError: it is none of the workspace, is private, no regular file, not there, empty or too large.
     """
     path, _ = _found(workspace, given, limit)
     return path
@@ -249,13 +249,15 @@ def _is_private(name: str) -> bool:
 
 
 def _check_file(root: Path, found: os.stat_result, limit: int) -> None:
-    """Refuse what is no regular file, another name of a private one, or too large."""
+    """Refuse what is no regular file, another name of a private one, empty or too large."""
     if not stat.S_ISREG(found.st_mode):
         raise PathRefusedError(N_("That is no file."))
     if found.st_nlink > 1 and any(os.path.samestat(found, private) for private in _private_files(root)):
         raise PathRefusedError(N_("That is not given out."))
     if found.st_size > limit:
         raise PathRefusedError(N_("The file is too large to send."))
+    if not found.st_size:
+        raise PathRefusedError(N_("The file is empty."))
 
 
 def _private_files(root: Path) -> Iterator[os.stat_result]:

@@ -40,7 +40,7 @@ TRAINER = frozenset(
 GRANTABLE = frozenset({"train", "archive", "getfile", "select_dataset", "promote", "rollback"})
 """What the owner may leave to trainers, with `[bots] trainers_may`."""
 
-_ID = re.compile(r"(?!erased:)[a-z][a-z0-9]*:[^\s\x00-\x1f]+")
+_ID = re.compile(r"(?:telegram|discord):-?[0-9]+|(?!erased:|telegram:|discord:)[a-z][a-z0-9]*:[^\s\x00-\x1f]+")
 
 _giving = threading.Lock()
 """Held while a role is given: two owners must not each take the other's at the same moment."""
@@ -106,6 +106,9 @@ def give(workspace: Workspace, owner: str, person: str, role: str) -> Role:
             return before
         if person in workspace.settings.bots.owners:
             raise RoleError(N_("The settings make them an owner, so they stay one."))
+        if role == "person" and person in workspace.settings.bots.trainers:
+            # Should they be erased, the settings would be all that is known of them.
+            raise RoleError(N_("The settings make them a trainer, so they stay one."))
         if before == "owner" and owners(workspace) == [person]:
             raise RoleError(N_("They are the only owner. Make somebody else an owner first."))
         workspace.person(person).give_role(cast(Role, role), by=owner)

@@ -142,6 +142,8 @@ class Teaching:
         alone = not request.quoted or text.startswith("#")
         if about is None and alone and (numbered := _NUMBERED.match(text)) is not None:
             about, text = int(numbered[1]), text[numbered.end() :]
+        elif text.startswith("#") and (numbered := _NUMBERED.match(text)) is not None and int(numbered[1]) == about:
+            text = text[numbered.end() :]
         refused = self._refused(_, request, "correct")
         if refused is not None:
             yield refused
@@ -296,7 +298,8 @@ class Teaching:
             message = self._workspace.message(reply)
         except NotFoundError:
             return None
-        return message if message.role == "assistant" else None
+        # What has no words was erased, with the question that it answered.
+        return message if message.role == "assistant" and (message.text or message.attachments) else None
 
     def _last(self, request: Request) -> Message | None:
         """The last answer in a chat."""

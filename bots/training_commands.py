@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bots.bot import Bot, MisuseError
-from bots.dataset_commands import find, names, side_of, unknown
-from bots.examples import add_directory, add_file
+from bots.dataset_commands import Side, find, names, side_of, unknown
+from bots.examples import add_directory, add_file, not_taken
 from bots.job_following import progress
 from bots.marking import base_name, button, code, one_line, plain, short
 from bots.port import Button, Caller, Request, Say
@@ -48,18 +48,12 @@ async def train(bot: Bot, request: Request) -> AsyncIterator[Say]:
     _ = speaker(request.caller.language)
     words, side = side_of(request.text.split())
     if request.files:
-        if words:
-            raise MisuseError(
-                _("With a file, say only what its examples are, such as {example}.").format(
-                    example=code("/train negative")
-                )
-            )
-        if not all(upload.path for upload in request.files):
-            text = _("The file could not be taken in: {count} MB are the most.")
-            raise MisuseError(text.format(count=bot.workspace.settings.bots.upload_mb))
-        for upload in request.files:
-            async for say in add_file(bot, request.caller, upload, side or "positive"):
+        try:
+            async for say in _taken(bot, request, words, side or "positive"):
                 yield say
+        finally:
+            # The log has the words of it.
+            bot.dialogue.discard(request)
         return
     model = words.pop() if words and words[-1].startswith(_TRAINERS) else ""
     method = words.pop().lower() if words and words[-1].lower() in _METHODS else "sft"
@@ -78,6 +72,21 @@ async def train(bot: Bot, request: Request) -> AsyncIterator[Say]:
         )
     else:
         yield await _offered(bot, request.caller, data, method, model)
+
+
+async def _taken(bot: Bot, request: Request, words: list[str], side: Side) -> AsyncIterator[Say]:
+    """Make examples of what is attached."""
+    _ = speaker(request.caller.language)
+    if words:
+        raise MisuseError(
+            _("With a file, say only what its examples are, such as {example}.").format(example=code("/train negative"))
+        )
+    for upload in request.files:
+        if upload.path is None:
+            raise MisuseError(not_taken(bot, upload, _))
+    for upload in request.files:
+        async for say in add_file(bot, request.caller, upload, side):
+            yield say
 
 
 async def train_tapped(bot: Bot, request: Request, action: str) -> AsyncIterator[Say]:

@@ -32,7 +32,7 @@ from bots.telegram.updates import Told, joined, told
 from bots.telegram.wire import Update, number_of, read
 from bots.texts import best, languages, speaker
 from trainerlib import Workspace
-from trainerlib.errors import InvalidEventError, StoreError, TrainerlibError
+from trainerlib.errors import InvalidEventError, SettingsError, StoreError, TrainerlibError
 
 if TYPE_CHECKING:
     from aiogram import Bot as Client
@@ -296,7 +296,7 @@ class TelegramBot:
                 self._log.warning("tried again later", update=first.entry.id, error=str(error))
                 if failed > _UNNOTICED:
                     await self._tell_once(first, self._trouble(first))
-            except (StoreError, OSError) as error:
+            except (StoreError, SettingsError, OSError) as error:
                 failed += 1
                 self._log.error("tried again later", update=first.entry.id, error=safe(error, self._client.token))
                 await self._tell_once(first, self._trouble(first))
@@ -390,17 +390,26 @@ class TelegramBot:
                 return self.commands.tap(request, said.action)
             case "tap":
                 return self._dialogue.tap(request, said.action)
-            case "edit" if said.command in _TEACHING and self._workspace.find(request.key) is None:
-                # Another key than the one it had before: what it says now counts as well.
-                return self.commands.run(said.command, msgspec.structs.replace(request, key=f"{request.key}:{update}"))
             case "edit":
-                return self._dialogue.edited(request, request.key, teaches=said.command in _TEACHING)
+                return self._edited(said, request, msgspec.structs.replace(request, key=f"{request.key}:{update}"))
             case "reaction":
+                # One that is put again within the second is another one.
+                request = msgspec.structs.replace(request, key=f"{request.key}:{update}")
                 return self._dialogue.reacted(request, said.added, said.removed)
             case "stop":
                 return self._stop_draft(request)
             case _:
                 return self._dialogue.hear(request)
+
+    def _edited(self, said: Told, before: Request, request: Request) -> Any:
+        """What comes of an edit; its key is another one than the message had: what it says now counts as well."""
+        teaches = said.command in _TEACHING
+        if teaches and self._workspace.find(before.key) is None:
+            return self.commands.run(said.command, request)
+        if said.command and not teaches:
+            # It is no command any more; it says what it says.
+            request = msgspec.structs.replace(request, text=f"/{said.command} {request.text}".rstrip())
+        return self._dialogue.edited(request, before.key, teaches=teaches)
 
     async def _stop_draft(self, request: Request) -> AsyncIterator[Say]:
         await self._dialogue.cancel(request)

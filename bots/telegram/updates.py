@@ -182,14 +182,17 @@ def _said(message: Message, bot: int, username: str, *, everything: bool) -> Tol
     if not text.strip() and not media:
         return None
     origin = _origin(message.chat, message.topic, sender)
+    mention = _mention(username)
+    mentioned = bool(mention.search(text))
     command = _COMMAND.match(text)
+    if command is None and mentioned and not origin.private:
+        begins = mention.match(text)
+        command = _COMMAND.match(text, begins.end()) if begins is not None else None
     name = ""
     if command is not None:
         if command[2] and command[2].lower() != username.lower():
             return None
         name, text = command[1].lower(), text[command.end() :]
-    mention = _mention(username)
-    mentioned = bool(mention.search(text))
     replied = message.reply_to_message
     to_bot = replied is not None and replied.sender is not None and replied.sender.id == bot
     addressed = bool(origin.private or name or to_bot or mentioned or everything)
@@ -200,7 +203,7 @@ def _said(message: Message, bot: int, username: str, *, everything: bool) -> Tol
         "command" if name else "message",
         origin,
         message.message_id,
-        text=mention.sub(" ", text).strip(" ,:") if mentioned else text,
+        text=_uncalled(text, mention, everywhere=not origin.private) if mentioned and not name else text,
         command=name,
         media=media,
         album=message.media_group_id,
@@ -212,6 +215,11 @@ def _said(message: Message, bot: int, username: str, *, everything: bool) -> Tol
         at=_time(message.date),
         addressed=addressed,
     )
+
+
+def _uncalled(text: str, mention: re.Pattern[str], *, everywhere: bool) -> str:
+    """A text without the name it calls the bot by; where nobody had to call it, only what it begins with is that."""
+    return mention.sub(" ", text, 0 if everywhere else 1).strip(" ,:") if everywhere or mention.match(text) else text
 
 
 @cache

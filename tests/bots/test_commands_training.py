@@ -208,7 +208,8 @@ def test_an_attached_file_becomes_good_examples_once(empty):
     assert said(says) == "`hours.jsonl`: 2 conversations; 2 replies are good examples."
     assert "cmd:datasets:build" in buttons(says).values()
     before = empty.store.position
-    assert said(run(empty, "/train", files=[upload])).endswith("All of it was known before.")
+    again = uploaded(empty, "hours.jsonl", LINES)
+    assert said(run(empty, "/train", files=[again])).endswith("All of it was known before.")
     assert empty.store.position == before
     assert not list((empty.path / "files").glob(".adding-*"))
     assert [summary.up for summary in empty.conversations()] == [1, 1]

@@ -133,7 +133,7 @@ def test_an_owner_gives_a_role(ws):
 def test_whoever_was_made_an_owner_gives_roles_too(ws):
     """And may stop being one."""
     give(ws, ANNA, BEN, "owner")
-    assert give(ws, BEN, OLGA, "person") == "trainer"
+    assert give(ws, BEN, OLGA, "owner") == "trainer"
     assert give(ws, BEN, BEN, "person") == "owner"
     with pytest.raises(RoleError, match="Only an owner"):
         give(ws, BEN, OLGA, "trainer")

@@ -193,7 +193,7 @@ def test_a_correction_heard_twice_is_one_and_says_the_same(ws, talk, reply):
 def test_a_correction_that_was_edited_counts_as_it_is_now(ws, talk, reply):
     said = talk.request("✏️ 9 to 17.", ANNA, about=reply)
     talk.run(talk.dialogue.hear(said))
-    edit = talk.request("✏️ 9 to 18.", ANNA, about=reply, key=said.key)
+    edit = talk.request("✏️ 9 to 18.", ANNA, about=reply)
     for _ in range(2):
         [told] = talk.run(talk.dialogue.edited(edit, said.key))
         assert "It should say: 9 to 18." in told
