@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainerlib import Recipe
-from trainerlib.candidates import Preparer, likeness, likenesses
+from trainerlib.candidates import Preparer
 from trainerlib.consent import Permissions
 from trainerlib.conversations import Conversation, Correction, Feedback, Message
 from trainerlib.examples import ConversationExamples, Turn, Window
+from trainerlib.likeness import likeness, likenesses
 from trainerlib.near_duplicates import fingerprint, normalised
 from trainerlib.quality import Quality
 

@@ -21,9 +21,8 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
-from itertools import accumulate, compress
-from operator import methodcaller
-from typing import TYPE_CHECKING, TypeAlias
+from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -31,7 +30,8 @@ from trainerlib.consent import Permissions
 from trainerlib.conversations import Conversation, Correction, Feedback, Message
 from trainerlib.events import from_microseconds
 from trainerlib.examples import ConversationExamples, Turn, Window
-from trainerlib.near_duplicates import fingerprint_of, normalised_words, words_of
+from trainerlib.likeness import likenesses
+from trainerlib.near_duplicates import utf8
 from trainerlib.quality import filters
 from trainerlib.recipes import Recipe
 from trainerlib.redaction import Redaction, Redactor
@@ -45,17 +45,11 @@ _encode = msgspec.json.Encoder().encode
 
 _NOTHING: array[int] = array("Q")
 
-_utf8 = methodcaller("encode", "utf-8", "surrogatepass")
-
 _FRAMES = {"user": b"\xffuser ", "assistant": b"\xffassistant "}
 """What stands before a turn that is hashed: FF is in no UTF-8, so it tells where the one before ends, whatever its text."""
 
 _NO_TURN = -1
 """In place of the index of a turn: the message is none, so nothing can be an answer to it."""
-
-
-Likeness: TypeAlias = tuple["array[int]", tuple[bytes, ...]]
-"""`(fingerprint, said)` of a conversation's examples, as `likeness` tells."""
 
 
 class Prepared(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -281,101 +275,6 @@ class Preparer:
         return "context-limit" if start is None else Window(message.id, start, stop, chosen, rejected, system)
 
 
-def likeness(line: ConversationExamples) -> Likeness:
-    """What near-duplicates of a conversation are found by.
-
-    The fingerprint is that of all its examples say: its turns, then the sides that are no turn of it. `said` has 16
-    bytes for each example, the same for examples that differ in case, punctuation and spaces alone.
-    """
-    return likenesses([line], [[_utf8(turn.content) for turn in line.turns]])[0]
-
-
-def likenesses(lines: Sequence[ConversationExamples], turns: Sequence[Sequence[bytes]]) -> list[Likeness]:
-    """The `likeness` of each of some conversations; as in `Preparer.prepare_all` a step is taken for all at once.
-
-    Args:
-        lines: the conversations.
-        turns: of each what its turns say in UTF-8, and perhaps what later ones do.
-    """
-    sides = list(map(_sides_apart, lines))
-    words = [
-        words_of([*known[: len(line.turns)], *map(_utf8, apart)])
-        for line, known, apart in zip(lines, turns, sides, strict=True)
-    ]
-    normal = list(map(normalised_words, words))
-    fingerprints = list(map(fingerprint_of, words))
-    return list(zip(fingerprints, map(_said, lines, sides, normal), strict=True))
-
-
-def likeness_left(line: ConversationExamples, known: Likeness, left: ConversationExamples) -> Likeness:
-    """The `likeness` of what is left of a conversation's examples; where its texts are still the same, that is soon told.
-
-    Args:
-        line: the conversation.
-        known: its likeness.
-        left: it with some of its examples.
-    """
-    if len(left.turns) < len(line.turns) or _sides_apart(left) != _sides_apart(line):
-        return likeness(left)
-    fingerprint, said = known
-    messages = {window.message for window in left.examples}
-    return fingerprint, tuple(compress(said, [window.message in messages for window in line.examples]))
-
-
-def _sides_apart(line: ConversationExamples) -> list[str]:
-    """Each side of an example that is no turn of the conversation, once."""
-    turns = line.turns
-    apart: dict[str, None] = {}
-    known: set[str] | None = None
-    for window in line.examples:
-        for side in (window.chosen, window.rejected):
-            # Mostly it is the turn after its context.
-            if side is None or (window.stop < len(turns) and turns[window.stop].content is side):
-                continue
-            if known is None:
-                known = {turn.content for turn in turns}
-            if side not in known:
-                apart[side] = None
-    return list(apart)
-
-
-def _said(line: ConversationExamples, apart: Sequence[str], normal: bytes) -> tuple[bytes, ...]:
-    """A digest of what each example says.
-
-    Args:
-        line: the examples.
-        apart: their sides that are no turns.
-        normal: the turns, then these sides, as `normalised_words` gives them.
-    """
-    turns = line.turns
-    number = len(turns)
-    begins = list(accumulate([len(text) + 1 for text in normal.split(b"\xff")]))
-    places: dict[str, int] = {}
-    said: list[bytes] = []
-    # Windows mostly begin at the first turn, so the hash of the last context is gone on with.
-    context, done = sha256(), 0
-    for window in line.examples:
-        start, stop = window.start, window.stop
-        side = window.chosen if window.chosen is not None else window.rejected or ""
-        # The usual case: the reply is the turn after its context.
-        follows = stop < number and turns[stop].content == side
-        end = stop + 1 if follows else stop
-        if start or end < done:
-            hashed = sha256(normal[begins[start] : begins[end]])
-        else:
-            context.update(normal[begins[done] : begins[end]])
-            done = end
-            hashed = context if follows else context.copy()
-        if not follows:
-            if not places:
-                texts = [*[turn.content for turn in turns], *apart]
-                places = dict(zip(texts, range(len(texts)), strict=True))
-            place = places[side]
-            hashed.update(normal[begins[place] : begins[place + 1]])
-        said.append(hashed.digest()[:16])
-    return tuple(said)
-
-
 def _disagree(message: Message) -> bool:
     """Whether people who judged a reply do not agree: one rates it up and one down, or they correct it differently."""
     if len(message.feedback) + len(message.corrections) < 2:
@@ -386,7 +285,7 @@ def _disagree(message: Message) -> bool:
 
 def _side(text: str | None) -> bytes:
     """A side in its frame, empty for none."""
-    return b"" if text is None else _FRAMES["assistant"] + _utf8(text)
+    return b"" if text is None else _FRAMES["assistant"] + utf8(text)
 
 
 def _digest(context: HASH, side: bytes) -> bytes:
@@ -459,7 +358,7 @@ class Dialogue:
 
     def _measure(self) -> None:
         """What windows over the turns are measured and compared by."""
-        self.encoded = list(map(_utf8, [turn.content for turn in self.turns]))
+        self.encoded = list(map(utf8, [turn.content for turn in self.turns]))
         framed = [_FRAMES[turn.role] + content for turn, content in zip(self.turns, self.encoded, strict=True)]
         self._joined = b"".join(framed)
         self._ends = [0, *accumulate(map(len, framed))]

@@ -28,11 +28,12 @@ from hashlib import sha256
 
 import msgspec
 
-from trainerlib.candidates import Likeness, Prepared, Preparer, likeness_left
+from trainerlib.candidates import Prepared, Preparer
 from trainerlib.consent import Permissions
 from trainerlib.conversations import Conversation
 from trainerlib.examples import ConversationExamples, Window
 from trainerlib.leakage import SplitKeeper, shortened
+from trainerlib.likeness import Likeness, likeness_left
 from trainerlib.quality import CALLABLE
 from trainerlib.quality import EXCLUSIONS as QUALITY_EXCLUSIONS
 from trainerlib.recipes import Recipe, Split

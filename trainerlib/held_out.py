@@ -24,13 +24,14 @@ from hashlib import sha256
 import msgspec
 
 from trainerlib.builds import permissions
-from trainerlib.candidates import Preparer, likeness
+from trainerlib.candidates import Preparer
 from trainerlib.cases import Case, Kind
 from trainerlib.conversations import fold
 from trainerlib.datasets import split_of, why
 from trainerlib.errors import EvaluationError
 from trainerlib.events import Corrected, ModelAdded, TrainingRequested
 from trainerlib.examples import ConversationExamples
+from trainerlib.likeness import likeness
 from trainerlib.near_duplicates import NearIndex
 from trainerlib.promotion import MODELS
 from trainerlib.quality import Quality

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from trainerlib.candidates import Likeness, likeness, likeness_left
 from trainerlib.examples import ConversationExamples, Window
+from trainerlib.likeness import Likeness, likeness, likeness_left
 from trainerlib.near_duplicates import NearIndex
 from trainerlib.recipes import SPLITS
 

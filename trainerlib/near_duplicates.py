@@ -91,7 +91,8 @@ _LEADING = 1 << 61 << 64
 _LOWEST = 1 << 61
 
 _END = b"\xff"
-_utf8 = methodcaller("encode", "utf-8", "surrogatepass")
+utf8 = methodcaller("encode", "utf-8", "surrogatepass")
+"""A text in UTF-8, as `words_of` takes it."""
 """A word that no text has, as UTF-8 has no such byte: where a text ends."""
 
 _PAIR = 16
@@ -187,7 +188,7 @@ def normalised(text: str) -> str:
     >>> normalised("Ещё  раз: «Спасибо», BYE!"), normalised("🙂")
     ('еще раз спасибо bye', '')
     """
-    return normalised_words(words_of([_utf8(text)])).strip(b"\xff ").decode()
+    return normalised_words(words_of([utf8(text)])).strip(b"\xff ").decode()
 
 
 def normalised_words(words: Sequence[bytes]) -> bytes:
@@ -212,7 +213,7 @@ def fingerprint(texts: Iterable[str]) -> array[int]:
     >>> len(fingerprint(["When are you open?"])), len(fingerprint(["Да."])), len(fingerprint(["👍"]))
     (3, 1, 0)
     """
-    return fingerprint_of(words_of(map(_utf8, texts)))
+    return fingerprint_of(words_of(map(utf8, texts)))
 
 
 def fingerprint_of(words: Iterable[bytes]) -> array[int]:
@@ -287,9 +288,7 @@ class _Document:
         self.data = data
         self.hashes = len(fingerprint)
         self._bands = bands
-        self._cyclic = fingerprint + fingerprint[: bands.rows - 1]
-        while len(self._cyclic) < self.hashes + bands.rows - 1:
-            self._cyclic.append(fingerprint[0])
+        self._cyclic = fingerprint + (fingerprint[: bands.rows - 1] * bands.rows)[: bands.rows - 1]
         self._sketch: frozenset[int] | None = None
         self._set: frozenset[int] | None = None
         self._further: list[int] | None = None
