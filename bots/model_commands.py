@@ -6,7 +6,6 @@ no button does its work twice.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from bots.examples import not_taken
 from bots.marking import base_name, button, code, one_line, plain, short
 from bots.port import Button, Caller, Request, Say
 from bots.texts import N_, Speaker, speaker
-from trainerlib.errors import EvaluationError, NotFoundError, PromotionError
+from trainerlib.errors import EvaluationError, NotFoundError, PromotionError, SupersededError
 
 if TYPE_CHECKING:
     from trainerlib.evaluation import Scored
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
 _MOST_CASES = 200
 _MOST_BYTES = 2_000_000
 _LONG = 300
-
-_CHOOSING = threading.Lock()
-"""Held while a model is chosen: of two owners who tap at the same moment the second one sees what the first one did."""
 
 _FAILED = (
     N_("not as expected"),
@@ -135,21 +131,23 @@ def _told(found: Model, _: Speaker) -> str:
 async def _promoted(bot: Bot, caller: Caller, name: str, *, force: bool, before: str | None = None) -> Say:
     """What came of a promotion; where it is refused, why, and a way to do it all the same.
 
-    With `before` only in the place of the model that this is short for.
+    With `before` only in the place of the model that this is short for: another owner may have tapped.
     """
     _ = speaker(caller.language)
     models = bot.workspace.models
 
     def promote() -> Promotion:
-        with _CHOOSING:
-            current = models.current
-            if before is not None and name != current and short(current) != before:
-                raise MisuseError(_("Another model answers since: {model}. Look again with {command}.").format(
-                    model=code(current), command=code("/model")))  # fmt: skip
-            return models.promote(name, force=force, by=caller.person)
+        current = models.current
+        if before is not None and name != current and short(current) != before:
+            raise SupersededError(current)
+        instead_of = None if before is None else current
+        return models.promote(name, force=force, by=caller.person, instead_of=instead_of)
 
     try:
         done = await bot.thread(promote)
+    except SupersededError as error:
+        raise MisuseError(_("Another model answers since: {model}. Look again with {command}.").format(
+            model=code(models.current), command=code("/model"))) from error  # fmt: skip
     except PromotionError as error:
         found = await bot.thread(lambda: models.get(name))
         why = code(one_line(plain(str(error), bot.workspace.path), 900))
@@ -216,12 +214,15 @@ async def _back(bot: Bot, caller: Caller, shown: str) -> Say:
     models = bot.workspace.models
 
     def back() -> tuple[str, str]:
-        with _CHOOSING:
-            current = models.get("current")
-            if f"{short(current.name)}:{_stamp(current)}" != shown:
-                return current.name, ""
-            done = models.rollback(by=caller.person)
-            return done.model.name, done.before
+        current = models.get("current")
+        if f"{short(current.name)}:{_stamp(current)}" != shown:
+            return current.name, ""
+        try:
+            done = models.rollback(by=caller.person, instead_of=current.name)
+        except SupersededError:
+            # Another owner tapped as well.
+            return models.current, ""
+        return done.model.name, done.before
 
     try:
         name, before = await bot.thread(back)

@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 
 import trainerlib
 from trainerlib.chat.port import Completion, Prompt, complete
-from trainerlib.errors import InvalidEventError, ModelError, NotFoundError, PromotionError, TrainingError
+from trainerlib.errors import (
+    InvalidEventError,
+    ModelError,
+    NotFoundError,
+    PromotionError,
+    SupersededError,
+    TrainingError,
+)
 from trainerlib.events import (
     Corrected,
     CorrectionWithdrawn,
@@ -225,6 +232,18 @@ def test_a_forced_promotion_says_so_in_the_log(ws):
     assert (done.forced, done.decision.refusal[: len(A)]) == (True, A)
     [recorded] = ws.store.read(STREAM)
     assert (recorded.event.forced, recorded.event.evaluation, recorded.event.note) == (True, "", "проба")
+
+
+def test_a_model_takes_over_from_the_one_that_was_meant_alone(ws):
+    """Two people who look at the same list decide at the same moment."""
+    ws.models.promote(A, force=True, instead_of="memory")
+    position = ws.store.position
+    with pytest.raises(SupersededError, match=f"{A} answers by now, not memory: look again"):
+        ws.models.promote(B, force=True, instead_of="memory")
+    with pytest.raises(SupersededError, match=f"{A} answers by now, not memory: look again"):
+        ws.models.rollback(instead_of="memory")
+    assert (ws.models.current, ws.store.position) == (A, position)
+    assert ws.models.rollback(instead_of=A).model.name == "memory"
 
 
 def test_force_is_not_recorded_where_it_was_not_needed(ws):

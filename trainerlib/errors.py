@@ -174,6 +174,10 @@ class PromotionError(TrainerlibError):
     """A model may not take over: it was not evaluated, it did worse, or there is none to go back to."""
 
 
+class SupersededError(PromotionError):
+    """Another model answers by now than the one that was to be replaced."""
+
+
 class PathRefusedError(TrainerlibError):
     """A path that somebody typed in a chat may not be used. The message is a sentence for them, without the path."""
 

@@ -35,6 +35,7 @@ from trainerlib.errors import (
     ModelError,
     NotFoundError,
     PromotionError,
+    SupersededError,
     TrainingError,
     VersionConflictError,
 )
@@ -387,7 +388,9 @@ class Models:
 
     # --- taking over -------------------------------------------------------------------------------------------------
 
-    def promote(self, name: str, *, force: bool = False, note: str = "", by: str = "") -> Promotion:
+    def promote(
+        self, name: str, *, force: bool = False, note: str = "", by: str = "", instead_of: str | None = None
+    ) -> Promotion:
         """Have a model answer from here on, in every process and without a restart.
 
         It has to be shown to be better than the one that answers now: see `trainerlib.promotion.decide`.
@@ -397,9 +400,11 @@ class Models:
             force: promote it all the same; that is recorded.
             note: why.
             by: who wants it.
+            instead_of: only in the place of this model; by default of whichever answers at that moment.
 
         Raises:
             NotFoundError: nothing is known of it; the message has names like it.
+            SupersededError: another model answers than it is to replace. Nothing was recorded.
             PromotionError: it was not evaluated against the present model, did worse, is not shown to be better, or its
                 files are gone or changed. Nothing was recorded.
         """
@@ -409,6 +414,8 @@ class Models:
             before = standing.current(self._default)
             if chosen == before:
                 return Promotion(self.get(chosen), before, new=False)
+            if instead_of not in (None, before):
+                raise SupersededError(f"{before} answers by now, not {instead_of}: look again")
             self._refuse_changed(chosen, PromotionError)
             decision = decide(self._known(chosen), self._known(before))
             if decision.refusal and not force:
@@ -419,25 +426,30 @@ class Models:
             if self._append(ModelPromoted(chosen, on, forced, note, by), standing):
                 return Promotion(self.get(chosen), before, decision, forced)
 
-    def rollback(self, *, note: str = "", by: str = "") -> Promotion:
+    def rollback(self, *, note: str = "", by: str = "", instead_of: str | None = None) -> Promotion:
         """Have the model answer that answered before the one that does now; after the first, that of the settings.
 
         Args:
             note: why.
             by: who wants it.
+            instead_of: only in the place of this model; by default of whichever answers at that moment.
 
         Raises:
-            PromotionError: no model was promoted, the one before has lost its files, or somebody else decides at this
-                moment. Nothing was recorded.
+            SupersededError: another model answers than it is to replace, or somebody else decides at this moment. Nothing
+                was recorded.
+            PromotionError: no model was promoted, or the one before has lost its files. Nothing was recorded.
         """
         standing = self._standing()
+        current = standing.current(self._default)
+        if instead_of not in (None, current):
+            raise SupersededError(f"{current} answers by now, not {instead_of}: look again")
         if not standing.promoted:
             raise PromotionError(f"there is nothing to go back to: no model was promoted, and {self._default} answers")
         before = standing.promoted[-1]
         target = standing.promoted[-2] if len(standing.promoted) > 1 else self._default
         self._refuse_changed(target, PromotionError)
         if not self._append(ModelRolledBack(target, note, by), standing):
-            raise PromotionError(
+            raise SupersededError(
                 f"somebody else promoted or rolled back just now, and {self.current} answers: look again"
             )
         return Promotion(self.get(target), before)
