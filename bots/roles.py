@@ -41,6 +41,7 @@ GRANTABLE = frozenset({"train", "archive", "getfile", "select_dataset", "promote
 """What the owner may leave to trainers, with `[bots] trainers_may`."""
 
 _ID = re.compile(r"(?:telegram|discord):-?[0-9]+|(?!erased:|telegram:|discord:)[a-z][a-z0-9]*:[^\s\x00-\x1f]+")
+"""The id of a person who can be given a role: those of both platforms are numbers, and `@ann` is nobody's."""
 
 _giving = threading.Lock()
 """Held while a role is given: two owners must not each take the other's at the same moment."""

@@ -81,15 +81,15 @@ class Requests:
             caller,
             where,
             said.text,
-            tuple(files),
-            about,
-            said.quoted,
+            files=tuple(files),
+            about=about,
+            quoted=said.quoted,
             # A model may say anything in an answer; it asks for nothing.
-            said.asked if about is None else "",
-            key,
-            said.at,
-            said.origin.private,
-            said.origin.title,
+            asked=said.asked if about is None else "",
+            key=key,
+            sent_at=said.at,
+            private=said.origin.private,
+            title=said.origin.title,
         )
 
     def _reacted_to(self, said: Told) -> tuple[str, int | None]:

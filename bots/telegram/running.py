@@ -407,8 +407,8 @@ class TelegramBot:
         if teaches and self._workspace.find(before.key) is None:
             return self.commands.run(said.command, request)
         if said.command and not teaches:
-            # It is no command any more; it says what it says.
-            request = msgspec.structs.replace(request, text=f"/{said.command} {request.text}".rstrip())
+            # Whoever edits gives no command; it says what it says.
+            request = msgspec.structs.replace(request, text=said.written)
         return self._dialogue.edited(request, before.key, teaches=teaches)
 
     async def _stop_draft(self, request: Request) -> AsyncIterator[Say]:

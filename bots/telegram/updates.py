@@ -89,6 +89,7 @@ class Told(msgspec.Struct, frozen=True):
         origin: where, and by whom.
         message: id of the message that it is, or is about; 0 for none.
         text: the words, less the mention or the name of the command.
+        written: the words as they were written.
         command: `help` for "/help@shop_bot", or for a message edited into that; empty for anything else.
         action: of the button that was tapped.
         tap: Telegram's id of the tap, to be answered.
@@ -108,6 +109,7 @@ class Told(msgspec.Struct, frozen=True):
     origin: Origin
     message: int = 0
     text: str = ""
+    written: str = ""
     command: str = ""
     action: str = ""
     tap: str = ""
@@ -204,6 +206,7 @@ def _said(message: Message, bot: int, username: str, *, everything: bool) -> Tol
         origin,
         message.message_id,
         text=_uncalled(text, mention, everywhere=not origin.private) if mentioned and not name else text,
+        written=message.words,
         command=name,
         media=media,
         album=message.media_group_id,

@@ -109,9 +109,10 @@ def test_a_command_after_the_name_of_the_bot_is_one(shop):
 def test_a_question_that_is_edited_into_a_command_has_the_words_of_it(shop, server):
     message = server.say("When are you open?")
     shop.answered()
-    server.edit(message, "/train support openai:x")
+    words = f"/Train{ME}\nsupport  openai:x"
+    server.edit(message, words)
     shop.settled()
-    assert shop.messages()[0].text == "/train support openai:x"
+    assert shop.messages()[0].text == words
 
 
 def test_an_empty_file_is_not_sent_and_that_is_said(shop):
