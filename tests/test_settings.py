@@ -78,6 +78,17 @@ def test_the_environment_goes_first(tmp_path):
     assert (found.workspace.title, found.workspace.language, found.database.busy_timeout) == ("Shop", "en", 2.5)
 
 
+def test_a_list_or_a_table_of_the_environment_is_written_as_in_the_file(tmp_path):
+    environ = {"TRAINERLIB_BOTS_OWNERS": '["telegram:7"]', "TRAINERLIB_CHAT_PARAMETERS": "{temperature = 0.2}"}
+    found = load(tmp_path, environ)
+    assert (found.bots.owners, found.chat.parameters) == (("telegram:7",), {"temperature": 0.2})
+
+
+@pytest.mark.parametrize("value", ["telegram:7", '["telegram:7"', '["telegram:7"]\nmore = 1', "[7]"])
+def test_what_is_no_list_in_the_environment_is_refused_with_one(tmp_path, value):
+    assert refused(tmp_path, "", {"TRAINERLIB_BOTS_OWNERS": value}).endswith('such as ["telegram:1"]')
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -244,7 +244,8 @@ _KINDS: dict[str, dict[str, Any]] = {
 def load(directory: Path, environ: Mapping[str, str]) -> Settings:
     """The settings of a workspace: what its `workspace.toml` says, and over it what the environment says.
 
-    A variable is called `TRAINERLIB_<SECTION>_<KEY>`, such as `TRAINERLIB_DATABASE_SYNCHRONOUS`.
+    A variable is called `TRAINERLIB_<SECTION>_<KEY>`, such as `TRAINERLIB_DATABASE_SYNCHRONOUS`. A list or a table is
+    written in it as in the file: `TRAINERLIB_BOTS_OWNERS='["telegram:7"]'`.
 
     Args:
         directory: the workspace; without a file every setting has its default.
@@ -273,7 +274,14 @@ def load(directory: Path, environ: Mapping[str, str]) -> Settings:
         if not known:
             raise _unknown(where, section, f"there is no section [{section}]", _SECTIONS)
     for section, key, name in _overrides(environ):
-        sections[section][key] = _checked(name, section, key, environ[name], strict=False)
+        value = environ[name]
+        try:
+            sections[section][key] = _checked(name, section, key, value, strict=False)
+        except SettingsError:
+            written = _as_in_the_file(value)
+            if written is None:
+                raise
+            sections[section][key] = _checked(name, section, key, written, strict=True)
     return msgspec.structs.replace(msgspec.convert(sections, Settings), prices=prices)
 
 
@@ -344,6 +352,16 @@ def _checked(where: str, section: str, key: str, value: Any, *, strict: bool) ->
     except msgspec.ValidationError:
         right = next(meta.description for meta in kind.__metadata__ if meta.description)
         raise SettingsError(f"{where}: {section}.{key} cannot be {value!r}; {right}") from None
+
+
+def _as_in_the_file(value: str) -> list[Any] | dict[str, Any] | None:
+    """A list or a table in TOML; `None` for anything else."""
+    try:
+        found = tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        return None
+    written = found.pop("value")
+    return written if isinstance(written, (list, dict)) and not found else None
 
 
 def _overrides(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
